@@ -1,1 +1,3 @@
-//! See ARCHITECTURE.md.
+//! Control plane of Plenum. See ARCHITECTURE.md.
+
+pub mod cluster;

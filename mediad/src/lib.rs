@@ -1,1 +1,3 @@
-//! See ARCHITECTURE.md.
+//! Media node of Plenum: a selective forwarding unit. See ARCHITECTURE.md.
+
+pub mod transport;

@@ -1,0 +1,672 @@
+//! Pure: no clock, no I/O, no async.
+//!
+//! What the faces (REST, REST signalling, later WebSocket and console) ask of the core, and what it answers.
+//! Values are typed; only the faces know JSON, HTTP status and OpenVidu's spelling.
+
+use std::sync::Arc;
+
+use common::id::{DecisionKey, EventSeq};
+use common::wire::node::{MediaKind, NodeError, SlotGap};
+
+/// Pairs an operation with its reply. Made by the face.
+pub type RequestId = u64;
+
+/// One reader of a session's event log. Made by the face.
+pub type ViewerId = u64;
+
+/// Milliseconds since 1970.
+pub type UnixMillis = u64;
+
+/// Who asks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Actor {
+    /// Knows the API secret.
+    App,
+    /// Bears a connection's token: the `tok_...` part.
+    Bearer(String),
+}
+
+/// A change, or a subscription to changes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Create a session. [`Reply::Session`] or [`Refusal::SessionExists`].
+    SessionCreate(SessionProperties),
+    /// Close a session with everything in it, pending connections too. [`Reply::Done`].
+    SessionDelete {
+        /// Public name.
+        session: String,
+    },
+    /// Make a connection (a token). [`Reply::Connection`].
+    ConnectionCreate {
+        /// Public name.
+        session: String,
+        /// What it may do.
+        properties: ConnectionProperties,
+    },
+    /// Evict an active connection or revoke a pending one. [`Reply::Done`].
+    ConnectionDelete {
+        /// Public name.
+        session: String,
+        /// Public name.
+        connection: String,
+    },
+    /// By bearer: publish with this offer (WHIP). Admits the connection at its first use. [`Reply::Endpoint`].
+    Publish {
+        /// SDP offer.
+        offer: String,
+        /// Who joins.
+        client: ClientInfo,
+        /// What the client says of its media.
+        media: PublishOptions,
+    },
+    /// By bearer: play the whole session through slots (WHEP). Admits as above. [`Reply::Endpoint`].
+    PlaySession {
+        /// SDP offer.
+        offer: String,
+        /// Who joins.
+        client: ClientInfo,
+    },
+    /// By bearer: play one stream (WHEP). Admits as above. [`Reply::Endpoint`].
+    PlayStream {
+        /// Public name of the stream.
+        stream: String,
+        /// SDP offer.
+        offer: String,
+        /// Who joins.
+        client: ClientInfo,
+    },
+    /// By bearer: candidates or ICE restart for a media resource. [`Reply::Done`] or [`Reply::Fragment`].
+    Trickle {
+        /// Name of the resource, from [`EndpointView::resource`].
+        resource: String,
+        /// `If-Match` header, without quotes, where sent.
+        etag: Option<String>,
+        /// `application/trickle-ice-sdpfrag` body.
+        fragment: String,
+    },
+    /// By bearer: close a media resource. [`Reply::Done`].
+    EndpointDelete {
+        /// Name of the resource.
+        resource: String,
+    },
+    /// By bearer: pin streams to video slots of a resource, or unpin with an empty list. [`Reply::Done`].
+    PinSlots {
+        /// Name of the resource.
+        resource: String,
+        /// Slot and public name of the stream.
+        pins: Vec<(u16, String)>,
+    },
+    /// By bearer: leave; reason `disconnect`. [`Reply::Done`].
+    Leave,
+    /// Send a signal. [`Reply::Done`].
+    Signal {
+        /// Public name; none for a bearer, whose own session it is.
+        session: Option<String>,
+        /// Public names of the receiving connections; empty for everyone.
+        to: Vec<String>,
+        /// `type`; empty for none.
+        kind: String,
+        /// Content.
+        data: String,
+    },
+    /// Read a session's events from a position on; later ones follow as notes. [`Reply::Watching`].
+    /// A bearer's stream keeps its connection in the session; a connection that only watches is admitted by it.
+    Watch {
+        /// Names this reader.
+        viewer: ViewerId,
+        /// Public name; none for a bearer, whose own session it is.
+        session: Option<String>,
+        /// `Last-Event-ID`: events after this one; none is from now on.
+        after: Option<EventSeq>,
+        /// Who reads (for a bearer that joins by this).
+        client: ClientInfo,
+    },
+    /// The reader is gone. No reply is needed.
+    Unwatch {
+        /// As in [`Op::Watch`].
+        viewer: ViewerId,
+    },
+}
+
+/// A question; changes nothing. Answers wait for what they depend on to be durable.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Query {
+    /// All sessions. [`Reply::Sessions`].
+    Sessions,
+    /// One session with its connections. [`Reply::Session`].
+    Session {
+        /// Public name.
+        session: String,
+    },
+    /// One connection. [`Reply::Connection`].
+    Connection {
+        /// Public name.
+        session: String,
+        /// Public name.
+        connection: String,
+    },
+    /// The bearer's own connection and session: [`Reply::Own`].
+    Own,
+    /// All media nodes. [`Reply::Nodes`].
+    Nodes,
+    /// One media node by its public id. [`Reply::Nodes`] with one element.
+    Node {
+        /// `media_...`.
+        node: String,
+    },
+    /// Placement decisions, newest first, of one session or of all. [`Reply::Decisions`].
+    Decisions {
+        /// Public name.
+        session: Option<String>,
+    },
+    /// Counters and ages of the core, for metrics. [`Reply::Stats`].
+    Stats,
+}
+
+/// What a session is created with. All checks of form are the face's.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SessionProperties {
+    /// Name asked for; the core makes one otherwise.
+    pub custom_id: Option<String>,
+    /// `RELAYED` was asked for (recordings then refuse).
+    pub relayed: bool,
+    /// `ALWAYS` was asked for.
+    pub record_always: bool,
+    /// `VP8`, `VP9`, `H264`, `NONE` or `MEDIA_SERVER_PREFERRED` as asked or configured.
+    pub forced_video_codec: String,
+    /// As asked or configured.
+    pub allow_transcoding: bool,
+    /// JSON text of the checked `defaultRecordingProperties`, as it is shown in responses.
+    pub default_recording: String,
+    /// `media_...` that must host the session.
+    pub media_node: Option<String>,
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum ConnectionRole {
+    /// Publishes and controls others.
+    Moderator,
+    /// Publishes.
+    #[default]
+    Publisher,
+    /// Only receives.
+    Subscriber,
+}
+
+/// What a connection is created with.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ConnectionProperties {
+    /// Its role.
+    pub role: ConnectionRole,
+    /// `data`: shown to everyone as server data.
+    pub server_data: String,
+    /// Recorded in INDIVIDUAL recordings.
+    pub record: bool,
+    /// JSON text of the checked `kurentoOptions`, or none.
+    pub kurento_options: Option<String>,
+    /// Checked ICE servers, credentials made.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// One ICE server for a client.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct IceServer {
+    /// `turn:...`, `turns:...`, `stun:...` or `stuns:...`.
+    pub url: String,
+    /// For TURN.
+    pub username: Option<String>,
+    /// For TURN.
+    pub credential: Option<String>,
+}
+
+/// What the face knows of a client that joins.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ClientInfo {
+    /// Address of the client.
+    pub ip: String,
+    /// Short text made from the user agent.
+    pub platform: String,
+    /// What the client says of itself (`?data=` or `X-Client-Data`): shown to everyone as client data.
+    pub client_data: String,
+}
+
+/// What a client says of the media that it publishes.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct PublishOptions {
+    /// `CAMERA`, `SCREEN` or `CUSTOM`.
+    pub type_of_video: String,
+    /// Sound is on at the start.
+    pub audio_active: bool,
+    /// Picture is on at the start.
+    pub video_active: bool,
+    /// As said by the client.
+    pub frame_rate: Option<u32>,
+    /// JSON text as said by the client.
+    pub video_dimensions: Option<String>,
+}
+
+/// Answer to an operation or a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// A connection.
+    Connection(Box<ConnectionView>),
+    /// Placement decisions.
+    Decisions(Vec<DecisionView>),
+    /// Carried out.
+    Done,
+    /// A media resource is open.
+    Endpoint(Box<EndpointView>),
+    /// The node's ICE fragment after an ICE restart, and the resource's new ETag.
+    Fragment {
+        /// `application/trickle-ice-sdpfrag`.
+        sdp: String,
+        /// Without quotes.
+        etag: String,
+    },
+    /// Media nodes.
+    Nodes(Vec<NodeView>),
+    /// A bearer's own connection and its session.
+    Own {
+        /// Public name.
+        session: String,
+        /// The connection.
+        connection: Box<ConnectionView>,
+        /// Streams that others publish, for a picture at once.
+        streams: Vec<(String, StreamView)>,
+    },
+    /// Not carried out; nothing has changed.
+    Refused(Refusal),
+    /// A session.
+    Session(Box<SessionView>),
+    /// Sessions.
+    Sessions(Vec<SessionView>),
+    /// Named numbers.
+    Stats(Vec<(&'static str, u64)>),
+    /// A reader is subscribed.
+    Watching {
+        /// Events after the asked position, oldest first.
+        backlog: Vec<Arc<Event>>,
+        /// Events after the asked position are missing: the log no longer has them.
+        gap: bool,
+        /// Position of the newest event.
+        head: EventSeq,
+        /// Public name of the session.
+        session: String,
+        /// Public name of the bearer's connection; none for the application.
+        connection: Option<String>,
+    },
+}
+
+/// Why the core did not carry something out.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The connection publishes already.
+    #[error("the connection is publishing already")]
+    AlreadyPublishing,
+    /// A bound is reached.
+    #[error("the limit of {limit} is reached")]
+    Limit {
+        /// Which.
+        limit: &'static str,
+    },
+    /// No media node can take the session.
+    #[error("There is no available Media Node where to initialize session '{session}'")]
+    NoMediaNode {
+        /// Public name.
+        session: String,
+    },
+    /// The media node refused.
+    #[error(transparent)]
+    Node(NodeError),
+    /// The media node did not answer in time or was lost.
+    #[error("the media node did not answer")]
+    NodeSilent,
+    /// The connection's role does not allow it.
+    #[error("the connection's role does not allow this")]
+    Role,
+    /// A session of this name exists.
+    #[error("session '{0}' exists already")]
+    SessionExists(String),
+    /// The resource has been changed since.
+    #[error("the resource has another ETag by now")]
+    StaleResource,
+    /// The token was used, is of another session, or never existed.
+    #[error("the token is not valid")]
+    Token,
+    /// No such connection.
+    #[error("unknown connection")]
+    UnknownConnection,
+    /// No such media node.
+    #[error("unknown media node")]
+    UnknownNode,
+    /// No such media resource of this connection.
+    #[error("unknown media resource")]
+    UnknownResource,
+    /// No such session.
+    #[error("unknown session")]
+    UnknownSession,
+    /// No such stream.
+    #[error("unknown stream")]
+    UnknownStream,
+}
+
+/// A session as shown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SessionView {
+    /// Public name.
+    pub id: String,
+    /// Set at creation.
+    pub created_at: UnixMillis,
+    /// As created.
+    pub properties: SessionProperties,
+    /// `media_...` once the first participant has joined.
+    pub media_node: Option<String>,
+    /// Active connections in the order of joining, then pending ones in the order of creation.
+    pub connections: Vec<ConnectionView>,
+}
+
+/// A connection as shown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ConnectionView {
+    /// Public name.
+    pub id: String,
+    /// Its session's public name.
+    pub session: String,
+    /// The `tok_...` part.
+    pub token: String,
+    /// Set at creation.
+    pub created_at: UnixMillis,
+    /// Set when it joined; pending before.
+    pub active_at: Option<UnixMillis>,
+    /// As created.
+    pub properties: ConnectionProperties,
+    /// Set when it joined.
+    pub client: Option<ClientInfo>,
+    /// Its stream.
+    pub publisher: Option<StreamView>,
+    /// What it receives: public name of the stream, since when.
+    pub subscribers: Vec<(String, UnixMillis)>,
+}
+
+/// A stream as shown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StreamView {
+    /// `str_...`.
+    pub id: String,
+    /// Since when.
+    pub created_at: UnixMillis,
+    /// It has a sound track.
+    pub has_audio: bool,
+    /// It has a picture track.
+    pub has_video: bool,
+    /// As said by the client.
+    pub options: PublishOptions,
+}
+
+/// An opened media resource.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EndpointView {
+    /// Name of the resource below `/whip/` or `/whep/`: unguessable.
+    pub resource: String,
+    /// Without quotes.
+    pub etag: String,
+    /// Answer.
+    pub sdp: String,
+    /// Public name of the session.
+    pub session: String,
+    /// Public name of the connection.
+    pub connection: String,
+    /// Public name of the stream that is published or, for one stream, played.
+    pub stream: Option<String>,
+    /// For the `Link` headers.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// States of a media node, as OpenVidu names them, and `Lost`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum NodeStatus {
+    /// Launch was called off.
+    Canceled,
+    /// Could not be launched.
+    Failed,
+    /// Being launched.
+    Launching,
+    /// Nothing was heard for the loss time.
+    Lost,
+    /// Takes sessions.
+    #[default]
+    Running,
+    /// Ended.
+    Terminated,
+    /// Being ended.
+    Terminating,
+    /// Takes no new sessions and ends with the last one.
+    WaitingIdleToTerminate,
+}
+
+/// A media node as shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeView {
+    /// `media_...`.
+    pub id: String,
+    /// The name in the node's configuration, without prefix.
+    pub environment_id: String,
+    /// Address that others reach it at.
+    pub ip: String,
+    /// `wss://<address>:<port>/plenum`.
+    pub uri: String,
+    /// Its link to masterd stands.
+    pub connected: bool,
+    /// Since when it is connected.
+    pub connected_at: Option<UnixMillis>,
+    /// Its state.
+    pub status: NodeStatus,
+    /// Load score of placement, 0 idle, 100 full, with what is reserved.
+    pub load: f64,
+    /// Newest report.
+    pub report: common::wire::node::Load,
+    /// Sum of the reservations of sessions that are still filling, in the units of `load`.
+    pub reserved: f64,
+    /// Public names of its sessions.
+    pub sessions: Vec<String>,
+    /// Program and version.
+    pub program: String,
+    /// True for a recorder.
+    pub recorder: bool,
+}
+
+/// Why a session runs where it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionView {
+    /// Its key.
+    pub key: DecisionKey,
+    /// When.
+    pub at: UnixMillis,
+    /// Public name of the session.
+    pub session: String,
+    /// `media_...` that was chosen.
+    pub chosen: Option<String>,
+    /// Every node that was looked at, best first: id, score, why it was refused or how the score came about.
+    pub verdicts: Vec<(String, Option<f64>, String)>,
+}
+
+/// A fact in a session's event log.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Event {
+    /// Position in the session's log, from 1.
+    pub seq: EventSeq,
+    /// When.
+    pub at: UnixMillis,
+    /// Public name of the session.
+    pub session: String,
+    /// Session's start, which tells two sessions of one name apart.
+    pub session_started: UnixMillis,
+    /// Connections (public names) that may see it; none is everyone. The application sees all.
+    pub audience: Option<Vec<String>>,
+    /// What happened.
+    pub what: Fact,
+}
+
+/// What happened in a session. Names are public ones.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Fact {
+    /// Created by the application.
+    SessionCreated,
+    /// Closed.
+    SessionDestroyed {
+        /// Why.
+        reason: Reason,
+        /// How long it was open.
+        duration_ms: u64,
+    },
+    /// The session got its media node, or another one.
+    SessionPlaced {
+        /// `media_...`.
+        node: String,
+    },
+    /// A connection joined.
+    ParticipantJoined {
+        /// Its name.
+        connection: String,
+        /// Its role.
+        role: ConnectionRole,
+        /// What the application says of it.
+        server_data: String,
+        /// What it says of itself.
+        client: ClientInfo,
+    },
+    /// A connection left or was made to.
+    ParticipantLeft {
+        /// Its name.
+        connection: String,
+        /// Why.
+        reason: Reason,
+        /// How long it was in.
+        duration_ms: u64,
+    },
+    /// A stream is there.
+    Published {
+        /// Its publisher.
+        connection: String,
+        /// Its name.
+        stream: String,
+        /// It has sound.
+        has_audio: bool,
+        /// It has pictures.
+        has_video: bool,
+        /// As said by the client.
+        options: PublishOptions,
+    },
+    /// A stream is gone.
+    Unpublished {
+        /// Its publisher.
+        connection: String,
+        /// Its name.
+        stream: String,
+        /// Why.
+        reason: Reason,
+        /// How long it was there.
+        duration_ms: u64,
+    },
+    /// A connection receives a stream.
+    Subscribed {
+        /// The receiver.
+        connection: String,
+        /// The stream.
+        stream: String,
+        /// The stream's publisher.
+        receiving_from: String,
+    },
+    /// A connection no longer receives a stream.
+    Unsubscribed {
+        /// The receiver.
+        connection: String,
+        /// The stream.
+        stream: String,
+        /// The stream's publisher.
+        receiving_from: String,
+        /// Why.
+        reason: Reason,
+        /// How long it received.
+        duration_ms: u64,
+    },
+    /// A section of a slot changed its stream. Seen by its receiver.
+    Slot {
+        /// The receiver.
+        connection: String,
+        /// Resource that the slot is of.
+        resource: String,
+        /// Which slot.
+        slot: u16,
+        /// Audio or video.
+        kind: MediaKind,
+        /// Stream and its publisher's connection; none when empty.
+        stream: Option<(String, String)>,
+        /// Why it is empty although a stream was meant for it.
+        gap: Option<SlotGap>,
+    },
+    /// A transport changed its state. Seen by its owner.
+    Transport {
+        /// The owner.
+        connection: String,
+        /// The resource.
+        resource: String,
+        /// `connected`, `disconnected`, `failed`, `closed`.
+        state: String,
+    },
+    /// A signal.
+    Signal {
+        /// Sender; none is the application.
+        from: Option<String>,
+        /// `type`.
+        kind: String,
+        /// Content.
+        data: String,
+    },
+    /// The loudest streams changed.
+    Speakers {
+        /// Loudest first.
+        streams: Vec<String>,
+    },
+    /// A media node changed its state. In the cluster's log, and in that of each session on it.
+    NodeStatusChanged {
+        /// `media_...`.
+        node: String,
+        /// Before; none for a new node.
+        from: Option<NodeStatus>,
+        /// Now.
+        to: NodeStatus,
+    },
+}
+
+/// Why something ended, as OpenVidu names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Reason {
+    /// `automaticStop`.
+    AutomaticStop,
+    /// `disconnect`.
+    Disconnect,
+    /// `forceDisconnectByServer`.
+    ForceDisconnectByServer,
+    /// `forceDisconnectByUser`.
+    ForceDisconnectByUser,
+    /// `forceUnpublishByServer`.
+    ForceUnpublishByServer,
+    /// `forceUnpublishByUser`.
+    ForceUnpublishByUser,
+    /// `lastParticipantLeft`.
+    LastParticipantLeft,
+    /// `mediaServerDisconnect`.
+    MediaServerDisconnect,
+    /// `networkDisconnect`.
+    NetworkDisconnect,
+    /// `nodeCrashed`.
+    NodeCrashed,
+    /// `sessionClosedByServer`.
+    SessionClosedByServer,
+    /// `unpublish`.
+    Unpublish,
+    /// `unsubscribe`.
+    Unsubscribe,
+}

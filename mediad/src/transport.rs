@@ -1,0 +1,5 @@
+//! Pure: no clock, no I/O, no async.
+//!
+//! One peer: SDP, ICE, DTLS, SRTP. What was negotiated is in [`spec`].
+
+pub mod spec;
