@@ -2,4 +2,6 @@
 //!
 //! One peer: SDP, ICE, DTLS, SRTP. What was negotiated is in [`spec`].
 
+pub mod lease;
 pub mod spec;
+pub mod srtp;

@@ -1,0 +1,271 @@
+//! Pure: no clock, no I/O, no async.
+//!
+//! Permission to seal packets. Under one SRTP key, one (SSRC, index) is sealed once in the life of the key, whichever
+//! node holds the endpoint: a second packet under the same nonce would give away GCM's authentication key. Hence
+//! - a [`Nonce`] comes from [`Lease::take`] alone, cannot be copied, and is consumed by the sealer;
+//! - a lease ends at a limit that the successor already knows (a checkpoint raises it), and who takes the endpoint
+//!   over begins *at* that limit ([`Lease::resume`]). A node that is cut off stops there by itself.
+//!
+//! RTP counts packets of one SSRC: 48 bits, the roll-over counter above the sequence number (RFC 3711 section
+//! 3.3.1). SRTCP counts packets of the endpoint: 31 bits over all SSRCs, which leaves harmless gaps in each.
+
+use serde::{Deserialize, Serialize};
+
+/// First RTP index that does not exist.
+pub const RTP_INDEX_END: u64 = 1 << 48;
+
+/// First SRTCP index that does not exist.
+pub const RTCP_INDEX_END: u32 = 1 << 31;
+
+/// Permission to seal one RTP packet. Carries the SSRC: the sealer writes both into the header, so that header and
+/// nonce cannot disagree.
+#[derive(Debug)]
+#[must_use = "an index that is not sealed is a gap in the sequence numbers"]
+pub struct Nonce {
+    ssrc: u32,
+    index: u64,
+}
+
+impl Nonce {
+    /// Synchronisation source that the index belongs to.
+    pub const fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// 48-bit packet index.
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The part of the index that the RTP header carries.
+    pub const fn sequence(&self) -> u16 {
+        (self.index & 0xffff) as u16
+    }
+
+    /// The part of the index that the receiver infers.
+    pub(crate) const fn rollover(&self) -> u32 {
+        (self.index >> 16) as u32
+    }
+
+    /// SSRC and index, for the one packet that is sealed with them.
+    pub(crate) const fn spend(self) -> (u32, u64) {
+        (self.ssrc, self.index)
+    }
+}
+
+/// Permission to seal the RTP packets `next..granted_until` of one SSRC.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Lease {
+    ssrc: u32,
+    next: u64,
+    granted_until: u64,
+}
+
+impl Lease {
+    /// A lease of a new SSRC that begins at `first` and grants nothing yet. `first` is the first sequence number;
+    /// below 2^15, or a receiver that misses the first packets may guess the roll-over counter wrong.
+    pub const fn new(ssrc: u32, first: u16) -> Self {
+        Self { ssrc, next: first as u64, granted_until: first as u64 }
+    }
+
+    /// The lease of whoever takes the SSRC over: begins where the last owner had to stop, grants nothing yet.
+    pub const fn resume(saved: SavedLease) -> Self {
+        Self { ssrc: saved.ssrc, next: saved.granted_until, granted_until: saved.granted_until }
+    }
+
+    /// Raises the limit; a lower one changes nothing. `until` is exclusive.
+    pub fn grant(&mut self, until: u64) {
+        self.granted_until = self.granted_until.max(until.min(RTP_INDEX_END));
+    }
+
+    /// The next permission, or none at the limit.
+    pub const fn take(&mut self) -> Option<Nonce> {
+        if self.next >= self.granted_until {
+            return None;
+        }
+        let index = self.next;
+        self.next += 1;
+        Some(Nonce { ssrc: self.ssrc, index })
+    }
+
+    /// Gives up every index below `index` (a jump over numbers that a predecessor may have used). Going back is
+    /// impossible; a jump past the limit needs a grant before the next [`Self::take`].
+    pub fn skip_to(&mut self, index: u64) {
+        self.next = self.next.max(index);
+        self.granted_until = self.granted_until.max(self.next.min(RTP_INDEX_END));
+    }
+
+    /// Its SSRC.
+    pub const fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// Index of the next packet.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// First index that may not be sealed.
+    pub const fn granted_until(&self) -> u64 {
+        self.granted_until
+    }
+
+    /// How many packets may be sealed before the limit.
+    pub const fn remaining(&self) -> u64 {
+        self.granted_until.saturating_sub(self.next)
+    }
+
+    /// What a successor needs.
+    pub const fn save(&self) -> SavedLease {
+        SavedLease { ssrc: self.ssrc, granted_until: self.granted_until }
+    }
+}
+
+/// What a checkpoint says of one lease.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SavedLease {
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// Where the owner stops and a successor begins.
+    pub granted_until: u64,
+}
+
+/// Permission to seal one SRTCP packet.
+#[derive(Debug)]
+#[must_use = "an index that is not sealed is a gap in the SRTCP indexes"]
+pub struct RtcpNonce {
+    index: u32,
+}
+
+impl RtcpNonce {
+    /// 31-bit SRTCP index.
+    pub const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The index, for the one packet that is sealed with it.
+    pub(crate) const fn spend(self) -> u32 {
+        self.index
+    }
+}
+
+/// Permission to seal the SRTCP packets `next..granted_until` of one endpoint.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct RtcpLease {
+    next: u32,
+    granted_until: u32,
+}
+
+impl RtcpLease {
+    /// A lease of a new endpoint; grants nothing yet.
+    pub const fn new() -> Self {
+        Self { next: 0, granted_until: 0 }
+    }
+
+    /// The lease of whoever takes the endpoint over at `granted_until`.
+    pub const fn resume(granted_until: u32) -> Self {
+        Self { next: granted_until, granted_until }
+    }
+
+    /// Raises the limit; a lower one changes nothing. `until` is exclusive.
+    pub fn grant(&mut self, until: u32) {
+        self.granted_until = self.granted_until.max(until.min(RTCP_INDEX_END));
+    }
+
+    /// The next permission, or none at the limit.
+    pub const fn take(&mut self) -> Option<RtcpNonce> {
+        if self.next >= self.granted_until {
+            return None;
+        }
+        let index = self.next;
+        self.next += 1;
+        Some(RtcpNonce { index })
+    }
+
+    /// Index of the next packet.
+    pub const fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// First index that may not be sealed; what a successor begins at.
+    pub const fn granted_until(&self) -> u32 {
+        self.granted_until
+    }
+
+    /// How many packets may be sealed before the limit.
+    pub const fn remaining(&self) -> u32 {
+        self.granted_until.saturating_sub(self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_lease_stops_at_its_limit_and_goes_on_when_it_is_raised() {
+        let mut lease = Lease::new(7, 100);
+        assert!(lease.take().is_none());
+        lease.grant(102);
+        assert_eq!(lease.take().map(|nonce| nonce.index()), Some(100));
+        assert_eq!(lease.take().map(|nonce| nonce.index()), Some(101));
+        assert!(lease.take().is_none());
+        lease.grant(50);
+        assert!(lease.take().is_none());
+        lease.grant(103);
+        assert_eq!(lease.take().map(|nonce| (nonce.ssrc(), nonce.sequence())), Some((7, 102)));
+    }
+
+    #[test]
+    fn no_index_beyond_the_counter_exists() {
+        let mut lease = Lease::resume(SavedLease { ssrc: 1, granted_until: RTP_INDEX_END - 1 });
+        lease.grant(u64::MAX);
+        assert_eq!(lease.take().map(|nonce| nonce.rollover()), Some(u32::MAX));
+        assert!(lease.take().is_none());
+        let mut lease = RtcpLease::resume(RTCP_INDEX_END - 1);
+        lease.grant(u32::MAX);
+        assert!(lease.take().is_some());
+        assert!(lease.take().is_none());
+    }
+
+    /// What may happen to the owner of a lease.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Take,
+        Grant(u16),
+        Skip(u16),
+        /// The owner vanishes after a checkpoint; the successor resumes while the owner goes on to its limit.
+        Adopt,
+    }
+
+    proptest! {
+        #[test]
+        fn no_index_is_given_twice_whoever_owns_the_lease(steps in proptest::collection::vec(prop_oneof![
+            8 => Just(Step::Take),
+            3 => (0u16..50).prop_map(Step::Grant),
+            1 => (0u16..50).prop_map(Step::Skip),
+            1 => Just(Step::Adopt),
+        ], 0..300)) {
+            let mut seen = std::collections::HashSet::new();
+            let mut lease = Lease::new(9, 65_500);
+            for step in steps {
+                match step {
+                    Step::Take => if let Some(nonce) = lease.take() {
+                        prop_assert!(nonce.index() < lease.granted_until());
+                        prop_assert!(seen.insert(nonce.index()));
+                    },
+                    Step::Grant(more) => lease.grant(lease.next() + u64::from(more)),
+                    Step::Skip(more) => lease.skip_to(lease.next() + u64::from(more)),
+                    Step::Adopt => {
+                        let successor = Lease::resume(lease.save());
+                        while let Some(nonce) = lease.take() {
+                            prop_assert!(seen.insert(nonce.index()));
+                        }
+                        lease = successor;
+                    }
+                }
+            }
+        }
+    }
+}
