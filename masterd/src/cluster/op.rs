@@ -272,8 +272,10 @@ pub enum Reply {
         session: String,
         /// The connection.
         connection: Box<ConnectionView>,
-        /// Streams that others publish, for a picture at once.
+        /// Streams that others publish, with their publisher's connection, for a picture at once.
         streams: Vec<(String, StreamView)>,
+        /// What the connection's slots hold now; empty sections are left out.
+        slots: Vec<SlotView>,
     },
     /// Not carried out; nothing has changed.
     Refused(Refusal),
@@ -404,6 +406,21 @@ pub struct StreamView {
     pub options: PublishOptions,
 }
 
+/// What a section of a slot holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SlotView {
+    /// Name of the resource that the slot is of.
+    pub resource: String,
+    /// Which slot.
+    pub slot: u16,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Public name of the stream.
+    pub stream: String,
+    /// Public name of its publisher's connection.
+    pub connection: String,
+}
+
 /// An opened media resource.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct EndpointView {
@@ -458,8 +475,12 @@ pub struct NodeView {
     pub uri: String,
     /// Its link to masterd stands.
     pub connected: bool,
-    /// Since when it is connected.
+    /// When it was first seen or launched.
+    pub launched_at: UnixMillis,
+    /// Since when it is connected, or was before it was cut off.
     pub connected_at: Option<UnixMillis>,
+    /// Since when it is cut off.
+    pub disconnected_at: Option<UnixMillis>,
     /// Its state.
     pub status: NodeStatus,
     /// Load score of placement, 0 idle, 100 full, with what is reserved.
