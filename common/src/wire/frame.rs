@@ -38,7 +38,8 @@ pub fn encode(envelope: &Envelope) -> Result<Vec<u8>, FrameError> {
     if content.len() > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong { length: content.len() });
     }
-    let length = u32::try_from(content.len()).map_err(|_| FrameError::TooLong { length: content.len() })?;
+    let length =
+        u32::try_from(content.len()).map_err(|_over| FrameError::TooLong { length: content.len() })?;
     let mut frame = Vec::with_capacity(HEADER_BYTES + content.len());
     frame.extend_from_slice(&length.to_le_bytes());
     frame.extend_from_slice(&content);
