@@ -1,3 +1,4 @@
 //! Control plane of Plenum. See ARCHITECTURE.md.
 
 pub mod cluster;
+pub mod store;

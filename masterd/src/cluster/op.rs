@@ -98,6 +98,13 @@ pub enum Op {
     },
     /// By bearer: leave; reason `disconnect`. [`Reply::Done`].
     Leave,
+    /// By the application: take no new sessions on a node, or take them again. [`Reply::Done`].
+    NodeDrain {
+        /// `media_...`.
+        node: String,
+        /// True to drain.
+        on: bool,
+    },
     /// Send a signal. [`Reply::Done`].
     Signal {
         /// Public name; none for a bearer, whose own session it is.
@@ -109,12 +116,21 @@ pub enum Op {
         /// Content.
         data: String,
     },
+    /// By the application: end a stream; reason `forceUnpublishByServer`. [`Reply::Done`].
+    StreamDelete {
+        /// Public name.
+        session: String,
+        /// Public name.
+        stream: String,
+    },
     /// Read a session's events from a position on; later ones follow as notes. [`Reply::Watching`].
+    /// The log of a closed session can be read for as long as its events are kept; the reader is then closed at once.
     /// A bearer's stream keeps its connection in the session; a connection that only watches is admitted by it.
     Watch {
         /// Names this reader.
         viewer: ViewerId,
-        /// Public name; none for a bearer, whose own session it is.
+        /// Public name; none for a bearer, whose own session it is. None for the application is the cluster's log
+        /// (nodes).
         session: Option<String>,
         /// `Last-Event-ID`: events after this one; none is from now on.
         after: Option<EventSeq>,
@@ -330,9 +346,15 @@ pub enum Refusal {
     /// A session of this name exists.
     #[error("session '{0}' exists already")]
     SessionExists(String),
+    /// Nobody has joined the session.
+    #[error("the session is not active")]
+    SessionNotActive,
     /// The resource has been changed since.
     #[error("the resource has another ETag by now")]
     StaleResource,
+    /// The store cannot write at present (full disk, I/O error); nothing has changed.
+    #[error("the store cannot be written at present")]
+    StoreFailing,
     /// The token was used, is of another session, or never existed.
     #[error("the token is not valid")]
     Token,
