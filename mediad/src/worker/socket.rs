@@ -1,0 +1,146 @@
+//! Shell: owns the UDP sockets of the media threads.
+//!
+//! Each worker has its own port (base + index), so that the candidate told to a client names its worker; or all share
+//! one port, where a firewall lets no more through.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::syscall::{self, SocketOption};
+
+/// Bytes of each kernel buffer. At 6 Gbit/s the receive side holds 5 ms, longer than any turn of the loop.
+const BUFFER_BYTES: i32 = 4 << 20;
+
+/// One worker's socket.
+#[derive(Debug)]
+pub struct MediaSocket {
+    socket: UdpSocket,
+    local: SocketAddr,
+    v6: bool,
+}
+
+/// Why a media socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another program has the port.
+    #[error("media port {address} (udp) is in use; set [media] port_base to a free range")]
+    InUse {
+        /// As configured.
+        address: SocketAddr,
+    },
+    /// The address is not one of this host's.
+    #[error("media address {address} is not an address of this host; set [media] listen")]
+    NotOurs {
+        /// As configured.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot open media port {address} (udp)")]
+    Open {
+        /// As configured.
+        address: SocketAddr,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Whether other workers use the same port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sharing {
+    /// The port is this worker's own.
+    Own,
+    /// All workers have a socket on the port; the kernel spreads clients over them.
+    Shared,
+}
+
+impl MediaSocket {
+    /// Opens and binds. `listen` may be unspecified; `[::]` serves both families.
+    ///
+    /// # Errors
+    /// [`SocketError`], which names the address.
+    pub fn open(address: SocketAddr, sharing: Sharing) -> Result<Self, SocketError> {
+        let v6 = address.is_ipv6();
+        let other = |source| SocketError::Open { address, source };
+        let descriptor = syscall::open_udp(v6).map_err(other)?;
+        if sharing == Sharing::Shared {
+            syscall::set_option(&descriptor, SocketOption::ReusePort, 1).map_err(other)?;
+        }
+        grow(&descriptor, SocketOption::ReceiveBufferForce, SocketOption::ReceiveBuffer);
+        grow(&descriptor, SocketOption::SendBufferForce, SocketOption::SendBuffer);
+        // Without these two the socket works, only dearer and with the drops unknown.
+        for option in [SocketOption::Coalesce, SocketOption::CountDrops] {
+            if let Err(error) = syscall::set_option(&descriptor, option, 1) {
+                tracing::warn!(?option, %error, "the kernel lacks a socket option");
+            }
+        }
+        syscall::bind(&descriptor, address, v6).map_err(|source| match source.raw_os_error() {
+            Some(libc::EADDRINUSE) => SocketError::InUse { address },
+            Some(libc::EADDRNOTAVAIL) => SocketError::NotOurs { address },
+            _ => SocketError::Open { address, source },
+        })?;
+        let socket = UdpSocket::from(descriptor);
+        let local = socket.local_addr().map_err(other)?;
+        Ok(Self { socket, local, v6 })
+    }
+
+    /// Where it is bound, with the port that the kernel chose for port 0.
+    #[must_use]
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// It is an IPv6 socket.
+    #[must_use]
+    pub const fn is_v6(&self) -> bool {
+        self.v6
+    }
+
+    /// It can send to addresses of this family.
+    #[must_use]
+    pub fn reaches(&self, address: IpAddr) -> bool {
+        address.is_ipv4() != self.v6 || (self.v6 && self.local.ip().is_unspecified())
+    }
+}
+
+impl AsFd for MediaSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Takes the size that the kernel grants: forced with the right to it, else up to the system's limit.
+fn grow(descriptor: &impl AsFd, forced: SocketOption, plain: SocketOption) {
+    let result = syscall::set_option(descriptor, forced, BUFFER_BYTES)
+        .or_else(|_no_right| syscall::set_option(descriptor, plain, BUFFER_BYTES));
+    if let Err(error) = result {
+        tracing::warn!(option = ?plain, %error, "cannot grow a socket buffer");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let first = MediaSocket::open("127.0.0.1:0".parse().unwrap(), Sharing::Own).unwrap();
+        let error = MediaSocket::open(first.local(), Sharing::Own).unwrap_err();
+        assert!(matches!(error, SocketError::InUse { address } if address == first.local()), "{error}");
+        assert!(error.to_string().contains(&first.local().port().to_string()));
+    }
+
+    #[test]
+    fn workers_may_share_a_port() {
+        let first = MediaSocket::open("127.0.0.1:0".parse().unwrap(), Sharing::Shared).unwrap();
+        let second = MediaSocket::open(first.local(), Sharing::Shared).unwrap();
+        assert_eq!(first.local(), second.local());
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_named() {
+        let error = MediaSocket::open("192.0.2.1:0".parse().unwrap(), Sharing::Own).unwrap_err();
+        assert!(matches!(error, SocketError::NotOurs { .. }), "{error}");
+    }
+}
