@@ -170,7 +170,10 @@ impl Sealer {
 }
 
 /// Associated data of SRTCP under GCM: first header and trailer (RFC 7714 section 9.2).
-fn rtcp_aad(packet: &[u8], trailer: [u8; RTCP_TRAILER_BYTES]) -> [u8; RTCP_HEADER_BYTES + RTCP_TRAILER_BYTES] {
+fn rtcp_aad(
+    packet: &[u8],
+    trailer: [u8; RTCP_TRAILER_BYTES],
+) -> [u8; RTCP_HEADER_BYTES + RTCP_TRAILER_BYTES] {
     let mut aad = [0; RTCP_HEADER_BYTES + RTCP_TRAILER_BYTES];
     aad[..RTCP_HEADER_BYTES].copy_from_slice(&packet[..RTCP_HEADER_BYTES]);
     aad[RTCP_HEADER_BYTES..].copy_from_slice(&trailer);

@@ -218,9 +218,9 @@ mod tests {
         wheel.set(TimerKey(1), origin + ms(10));
         wheel.set(TimerKey(2), origin + ms(5000));
         assert_eq!(wheel.next_in(origin), Some(ms(10)));
-        assert_eq!(drain(&mut wheel, origin + ms(9)), []);
+        assert!(drain(&mut wheel, origin + ms(9)).is_empty());
         assert_eq!(drain(&mut wheel, origin + ms(10)), [0, 1]);
-        assert_eq!(drain(&mut wheel, origin + ms(4999)), []);
+        assert!(drain(&mut wheel, origin + ms(4999)).is_empty());
         assert_eq!(wheel.next_in(origin + ms(4999)), Some(ms(1)));
         assert_eq!(drain(&mut wheel, origin + ms(5000)), [2]);
         assert!(wheel.is_empty());
@@ -236,7 +236,7 @@ mod tests {
         wheel.set(TimerKey(8), origin + ms(20));
         wheel.cancel(TimerKey(8));
         wheel.cancel(TimerKey(900));
-        assert_eq!(drain(&mut wheel, origin + ms(15)), []);
+        assert!(drain(&mut wheel, origin + ms(15)).is_empty());
         assert_eq!(drain(&mut wheel, origin + ms(20)), [7]);
     }
 
@@ -244,7 +244,7 @@ mod tests {
     fn a_deadline_in_the_past_fires_at_the_next_tick() {
         let origin = Instant::now();
         let mut wheel = Wheel::new(origin);
-        assert_eq!(drain(&mut wheel, origin + ms(100)), []);
+        assert!(drain(&mut wheel, origin + ms(100)).is_empty());
         wheel.set(TimerKey(0), origin + ms(50));
         assert_eq!(drain(&mut wheel, origin + ms(101)), [0]);
     }

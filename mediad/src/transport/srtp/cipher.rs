@@ -88,7 +88,13 @@ impl Gcm {
     }
 
     /// Decrypts `text` (ciphertext and tag) in place and gives the length of the plaintext.
-    pub(super) fn open(&self, ssrc: u32, index: u64, aad: &[u8], text: &mut [u8]) -> Result<usize, SrtpError> {
+    pub(super) fn open(
+        &self,
+        ssrc: u32,
+        index: u64,
+        aad: &[u8],
+        text: &mut [u8],
+    ) -> Result<usize, SrtpError> {
         let nonce = self.nonce(ssrc, index);
         match self.key.open_in_place(nonce, aead::Aad::from(aad), text) {
             Ok(plain) => Ok(plain.len()),

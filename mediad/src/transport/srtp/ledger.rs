@@ -37,7 +37,10 @@ impl Ledger {
             }
             std::collections::hash_map::Entry::Occupied(mut entry) => {
                 let window = entry.get_mut();
-                assert!(window.is_new(index), "index {index:#x} of SSRC {ssrc:#x} sealed twice (or far too late)");
+                assert!(
+                    window.is_new(index),
+                    "index {index:#x} of SSRC {ssrc:#x} sealed twice (or far too late)"
+                );
                 window.record(index);
             }
         }
