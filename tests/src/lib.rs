@@ -1,1 +1,10 @@
-//! Test harness.
+//! Test harness of Plenum: real daemons on loopback, clients, and the load tool.
+//!
+//! - [`cluster`] starts masterd, mediad and recorderd from generated configs in a temporary folder and ends them again.
+//! - [`http`] talks to them; [`wait`] waits for conditions with a deadline.
+//! - [`browser`] runs page scripts in real browsers.
+//! - [`load`] is the load tool as a library; `plenum-load` is its command.
+
+pub mod http;
+pub mod load;
+pub mod wait;
