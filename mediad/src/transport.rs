@@ -2,6 +2,9 @@
 //!
 //! One peer: SDP, ICE, DTLS, SRTP. What was negotiated is in [`spec`].
 
+pub mod dtls;
+pub mod ice;
 pub mod lease;
 pub mod spec;
 pub mod srtp;
+pub mod stun;

@@ -62,7 +62,11 @@ impl Gcm {
         master.derive(encryption, &mut key);
         let mut salt = [0; 12];
         master.derive(salting, &mut salt);
-        let key = aead::UnboundKey::new(&aead::AES_128_GCM, &key).expect("an AES-128 key has 16 bytes");
+        Self::from_session(&key, salt)
+    }
+
+    pub(super) fn from_session(key: &[u8; 16], salt: [u8; 12]) -> Self {
+        let key = aead::UnboundKey::new(&aead::AES_128_GCM, key).expect("an AES-128 key has 16 bytes");
         Self { key: aead::LessSafeKey::new(key), salt }
     }
 
@@ -119,8 +123,12 @@ impl Cm {
         master.derive(salting, &mut salt);
         let mut auth = [0; 20];
         master.derive(authentication, &mut auth);
-        let hmac = <Hmac<Sha1> as Mac>::new_from_slice(&auth).expect("HMAC takes keys of any length");
-        Self { cipher: Aes128::new(&key.into()), salt, hmac }
+        Self::from_session(&key, salt, &auth)
+    }
+
+    pub(super) fn from_session(key: &[u8; 16], salt: [u8; 14], auth: &[u8; 20]) -> Self {
+        let hmac = <Hmac<Sha1> as Mac>::new_from_slice(auth).expect("HMAC takes keys of any length");
+        Self { cipher: Aes128::new(key.into()), salt, hmac }
     }
 
     /// Applies the key stream: encrypts and decrypts (RFC 3711 section 4.1.1).
