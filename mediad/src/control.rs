@@ -1,0 +1,3 @@
+//! Shell: owns the tasks that carry out the master's commands.
+
+pub mod table;
