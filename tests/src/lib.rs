@@ -5,6 +5,8 @@
 //! - [`browser`] runs page scripts in real browsers.
 //! - [`load`] is the load tool as a library; `plenum-load` is its command.
 
+pub mod browser;
+pub mod cluster;
 pub mod http;
 pub mod load;
 pub mod wait;

@@ -30,7 +30,8 @@ fn listed(key: &str, field: Option<&str>) -> BTreeSet<String> {
     let list = &text[start..];
     let list = &list[..list.find("\n]").expect("the list ends")];
     let strings = list.lines().skip(1).filter_map(|line| {
-        let rest = field.map_or(Some(line), |field| line.split_once(&format!("{field} = ")).map(|(_, rest)| rest))?;
+        let rest = field
+            .map_or(Some(line), |field| line.split_once(&format!("{field} = ")).map(|(_, rest)| rest))?;
         rest.split('"').nth(1).map(str::to_owned)
     });
     strings.collect()
@@ -38,7 +39,8 @@ fn listed(key: &str, field: Option<&str>) -> BTreeSet<String> {
 
 /// Whether an SPDX expression can be satisfied with the allowed licences. `/` is the old spelling of OR.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "_WITH_");
+    let spaced =
+        expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "_WITH_");
     let tokens: Vec<&str> = spaced.split_whitespace().collect();
     let (value, used) = any_of(&tokens, allowed);
     assert_eq!(used, tokens.len(), "cannot read the licence expression `{expression}`");
