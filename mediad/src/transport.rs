@@ -5,6 +5,8 @@
 pub mod dtls;
 pub mod ice;
 pub mod lease;
+pub mod negotiate;
 pub mod spec;
 pub mod srtp;
 pub mod stun;
+pub mod trickle;
