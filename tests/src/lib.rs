@@ -3,10 +3,13 @@
 //! - [`cluster`] starts masterd, mediad and recorderd from generated configs in a temporary folder and ends them again.
 //! - [`http`] talks to them; [`wait`] waits for conditions with a deadline.
 //! - [`browser`] runs page scripts in real browsers.
+//! - [`call`] tells calls through real browsers.
 //! - [`load`] is the load tool as a library; `plenum-load` is its command.
 
 pub mod browser;
+pub mod call;
 pub mod cluster;
 pub mod http;
+pub mod junk;
 pub mod load;
 pub mod wait;
