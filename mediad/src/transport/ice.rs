@@ -245,6 +245,8 @@ pub struct Agent {
     nominations: u32,
     pairs: Vec<Pair>,
     selected: Option<usize>,
+    /// ICE was restarted and nothing was nominated since.
+    restarted: bool,
     switched_at: Option<Instant>,
     state: State,
     /// When the present attempt to connect began.
@@ -279,6 +281,7 @@ impl Agent {
             nominations: 0,
             pairs: Vec::new(),
             selected: None,
+            restarted: false,
             switched_at: None,
             state: State::Checking,
             began_at: now,
@@ -465,7 +468,7 @@ impl Agent {
         self.remote = Some(Side::new(remote));
         // A restart may decide the roles again: claim ours again.
         self.role = if self.settings.lite { Role::Controlled } else { Role::Controlling };
-        self.nominations += 1;
+        self.restarted = true;
         self.transactions.clear();
         for pair in &mut self.pairs {
             pair.valid = false;
@@ -473,8 +476,6 @@ impl Agent {
             pair.trigger(now);
         }
     }
-
-    // ---- datagrams
 
     fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         let Ok(message) = Message::parse(bytes) else {
@@ -531,16 +532,14 @@ impl Agent {
         let ours = self.settings.tie_breaker;
         match (self.role, claim) {
             (Role::Controlling, Some(RoleClaim::Controlling(theirs))) if theirs > ours => {
-                self.counters.role_conflicts += 1;
-                self.role = Role::Controlled;
+                self.change_role(Role::Controlled);
                 true
             }
             // Our own check tells the client to yield; a refusal here would only delay it.
             (Role::Controlling, Some(RoleClaim::Controlling(_))) => true,
             (Role::Controlled, Some(RoleClaim::Controlled(_))) if self.settings.lite => true,
             (Role::Controlled, Some(RoleClaim::Controlled(theirs))) if ours >= theirs => {
-                self.counters.role_conflicts += 1;
-                self.role = Role::Controlling;
+                self.change_role(Role::Controlling);
                 true
             }
             (Role::Controlled, Some(RoleClaim::Controlled(_))) => false,
@@ -570,9 +569,12 @@ impl Agent {
         pair.check_at = wanted.then(|| now + keepalive);
         self.heard(now, at);
         let nominated = std::mem::take(&mut self.pairs[at].nominated);
-        if self.mode == Mode::Active && self.role == Role::Controlling && self.selected.is_none()
-            || nominated && self.role == Role::Controlled
-        {
+        let first = self.selected.is_none() || self.restarted;
+        let chosen = match self.role {
+            Role::Controlled => nominated,
+            Role::Controlling => self.mode == Mode::Active && first,
+        };
+        if chosen {
             self.nominate(now, at);
         }
     }
@@ -580,16 +582,20 @@ impl Agent {
     fn receive_refusal(&mut self, now: Instant, at: usize, error: Option<u16>) {
         // RFC 8445 section 7.2.5.1. Any other error says nothing about the pair that silence would not.
         if error == Some(487) && !self.settings.lite {
-            self.counters.role_conflicts += 1;
-            self.role = match self.role {
+            self.change_role(match self.role {
                 Role::Controlled => Role::Controlling,
                 Role::Controlling => Role::Controlled,
-            };
+            });
             self.pairs[at].trigger(now);
         }
     }
 
-    // ---- selection
+    fn change_role(&mut self, role: Role) {
+        self.counters.role_conflicts += 1;
+        self.role = role;
+        // The numbers of one side mean nothing to the other.
+        self.nominations = 0;
+    }
 
     /// The client nominated a pair (we are controlled).
     fn follow_nomination(&mut self, now: Instant, at: usize, number: Option<u32>) {
@@ -607,6 +613,7 @@ impl Agent {
 
     /// Selects a pair and, as the controlling side, tells the client at once.
     fn nominate(&mut self, now: Instant, at: usize) {
+        self.restarted = false;
         if self.role == Role::Controlling {
             self.nominations += 1;
             self.pairs[at].check_at = Some(now);
@@ -656,8 +663,6 @@ impl Agent {
         let moved = pair.media_at.is_some() && pair.media_at > current.media_at;
         settled && (moved || !current.heard_within(now, SILENCE))
     }
-
-    // ---- time
 
     fn run_timers(&mut self, now: Instant) {
         if self.previous.as_ref().is_some_and(|(_, until)| now >= *until) {
@@ -735,6 +740,9 @@ impl Agent {
 
     /// When the state may change without any input.
     fn liveness_deadline(&self) -> Option<Instant> {
+        if self.mode == Mode::Standby {
+            return None;
+        }
         let since = self.silent_since();
         match self.state {
             State::Checking => Some(self.began_at + self.settings.connect_timeout),
