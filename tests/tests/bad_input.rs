@@ -138,12 +138,12 @@ fn a_config_with_a_typo_names_file_line_key_and_what_is_allowed() {
     let folder = tempfile::tempdir().expect("folder");
     for program in [Program::Masterd, Program::Mediad, Program::Recorderd] {
         let path = folder.path().join("typo.toml");
-        std::fs::write(&path, "[log]\nlevel = \"info\"\n\n[helth]\nlisten = \"127.0.0.1:1\"\n")
+        std::fs::write(&path, "[log]\nlevel = \"info\"\n\n[telemtry]\nlisten = \"127.0.0.1:1\"\n")
             .expect("config");
         let (code, text) = refused(program, &["--config", &path.display().to_string()]);
         assert_eq!(code, 78, "{}: {text}", program.name());
         assert!(
-            text.contains("typo.toml") && text.contains("helth") && text.contains("health"),
+            text.contains("typo.toml") && text.contains("telemtry") && text.contains("telemetry"),
             "{}: {text}",
             program.name()
         );
@@ -175,7 +175,7 @@ async fn a_node_with_a_foreign_token_is_refused_and_told_why() {
     let cluster = Cluster::start(Options { nodes: 1, ..Options::default() }).await.expect("cluster");
     let foreign = Cluster::start(Options { nodes: 0, ..Options::default() }).await.expect("another cluster");
     let config = std::fs::read_to_string(cluster.nodes[0].config()).expect("config");
-    let token = |cluster: &Cluster| format!("{}/join-token", cluster.folder().display());
+    let token = |cluster: &Cluster| format!("{}/masterd/join-token", cluster.folder().display());
     let health = free_tcp_port().expect("port");
     let lines = config
         .replace(&token(&cluster), &token(&foreign))

@@ -4,21 +4,19 @@
 
 use std::path::Path;
 
-use super::SECRET;
-
 /// Shared pieces: state below the test's folder, health on a free port, everything logged.
 fn common(health: u16) -> String {
     format!(
-        "[health]\nlisten = \"127.0.0.1:{health}\"\n\n[log]\nlevel = \"info,common=debug,masterd=debug,mediad=debug,recorderd=debug\"\n\n"
+        "[telemetry]\nlisten = \"127.0.0.1:{health}\"\n\n[log]\nlevel = \"info,common=debug,masterd=debug,mediad=debug,recorderd=debug\"\n\n"
     )
 }
 
 pub(super) fn masterd(folder: &Path, http: u16, link: u16, health: u16, tls: bool) -> String {
-    let folder = folder.display();
+    let (folder, tls) = (folder.display(), if tls { "self-signed" } else { "off" });
     format!(
         "{}[state]\ndir = \"{folder}/masterd\"\n\n\
-         [http]\nlisten = \"127.0.0.1:{http}\"\ntls = {tls}\nsecret = \"{SECRET}\"\n\n\
-         [link]\nlisten = \"127.0.0.1:{link}\"\njoin_token_file = \"{folder}/join-token\"\n\n",
+         [http]\nlisten = \"127.0.0.1:{http}\"\ntls = \"{tls}\"\n\n[api]\nsecret_file = \"{folder}/secret\"\n\n\
+         [link]\nlisten = \"127.0.0.1:{link}\"\n\n",
         common(health)
     )
 }
@@ -26,7 +24,7 @@ pub(super) fn masterd(folder: &Path, http: u16, link: u16, health: u16, tls: boo
 pub(super) fn mediad(folder: &Path, name: &str, link: u16, health: u16, workers: usize) -> String {
     let folder = folder.display();
     format!(
-        "{}[node]\nname = \"{name}\"\nstate_dir = \"{folder}/{name}\"\njoin_token_file = \"{folder}/join-token\"\nmasters = [\"127.0.0.1:{link}\"]\n\n\
+        "{}[node]\nname = \"{name}\"\nstate_dir = \"{folder}/{name}\"\njoin_token_file = \"{folder}/masterd/join-token\"\nmasters = [\"127.0.0.1:{link}\"]\n\n\
          [drain]\ndeadline = \"10s\"\n\n\
          [media]\nlisten = \"127.0.0.1\"\nport = 0\nworkers = {workers}\n",
         common(health)
@@ -36,7 +34,7 @@ pub(super) fn mediad(folder: &Path, name: &str, link: u16, health: u16, workers:
 pub(super) fn recorderd(folder: &Path, name: &str, link: u16, health: u16) -> String {
     let folder = folder.display();
     format!(
-        "{}[node]\nname = \"{name}\"\nstate_dir = \"{folder}/{name}\"\njoin_token_file = \"{folder}/join-token\"\nmasters = [\"127.0.0.1:{link}\"]\n",
+        "{}[node]\nname = \"{name}\"\nstate_dir = \"{folder}/{name}\"\njoin_token_file = \"{folder}/masterd/join-token\"\nmasters = [\"127.0.0.1:{link}\"]\n",
         common(health)
     )
 }
