@@ -8,6 +8,8 @@ pub mod exit;
 pub mod id;
 pub mod limits;
 #[cfg(feature = "net")]
+pub mod net;
+#[cfg(feature = "net")]
 pub mod telemetry;
 pub mod units;
 pub mod wire;

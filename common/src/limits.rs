@@ -24,3 +24,37 @@ pub const LANES: u16 = 16;
 pub const COMMANDS_PER_NODE_MAX: usize = 4096;
 
 const _: () = assert!(SDP_BYTES_MAX + 4096 <= FRAME_BYTES_MAX, "an SDP fits into a frame");
+
+/// Bytes that a peer may send ahead on one QUIC stream, and a quarter of what it may on all. A whole frame fits, so
+/// that a reader never waits for a writer that waits for credit. Enforced in `net::quic`.
+pub const QUIC_STREAM_WINDOW_BYTES: u32 = 512 * 1024 + 4;
+
+/// Wanted bytes of a UDP socket's buffers: 1,000 handshakes at once failed with the usual 208 kB. `net::quic`.
+pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// QUIC handshakes in progress at a master; others wait. One costs 0.7 ms of CPU. Enforced by masterd's link.
+pub const HANDSHAKES_MAX: usize = 64;
+
+/// Connections that wait for a handshake at a master; more are refused. Enforced by masterd's link.
+pub const HANDSHAKES_WAITING_MAX: usize = 4096;
+
+/// Commands that may wait at a node for being taken up; more are answered `Busy`. Enforced in `net::node_link`.
+pub const COMMANDS_WAITING_MAX: usize = 1024;
+
+/// Results of commands that a node remembers for repeated ones, and their bytes. A master repeats a command within
+/// seconds. Enforced in `net::node_link`.
+pub const RESULTS_KEPT_MAX: usize = 4096;
+
+/// Bytes of all kept results. Enforced in `net::node_link`.
+pub const RESULTS_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Events that a node keeps for a master that is away; then the oldest go: the inventory after the next connect
+/// tells the present state anyway. Enforced in `net::node_link`.
+pub const EVENTS_KEPT_MAX: usize = 16 * 1024;
+
+/// Endpoints or sessions in one chunk of an inventory; 60 bytes each. Enforced in `net::node_link`.
+pub const INVENTORY_CHUNK_MAX: usize = 4096;
+
+const _: () =
+    assert!(FRAME_BYTES_MAX < QUIC_STREAM_WINDOW_BYTES as usize, "a frame fits into a stream's window");
+const _: () = assert!(INVENTORY_CHUNK_MAX * 100 <= FRAME_BYTES_MAX, "a chunk fits into a frame");

@@ -5,8 +5,10 @@
 //! without losing the connection. Enum variants and kinds are append-only; a released struct never changes its
 //! fields, additions go to its `ext` list or to a new kind.
 
+pub mod enroll;
 pub mod frame;
 pub mod node;
+pub mod operator;
 
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use common::id::Epoch;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
+};
 
 use super::{Records, SCHEMA, Store, StoreError};
 

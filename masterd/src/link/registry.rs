@@ -1,0 +1,152 @@
+//! Shell: tables shared between tasks.
+//!
+//! Which nodes are connected, and the way to each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use common::id::{BootId, NodeKey};
+use common::limits::{COMMANDS_PER_NODE_MAX, FRAME_BYTES_MAX, LANES};
+use common::wire::Envelope;
+use quinn::Connection;
+use tokio::sync::{Mutex, mpsc};
+
+use super::{LinkInput, SendError};
+
+/// Commands that may wait in one lane, and on the control stream.
+pub(super) const COMMANDS_PER_LANE_MAX: usize = COMMANDS_PER_NODE_MAX / LANES as usize;
+
+/// Space that an envelope needs around its body.
+const ENVELOPE_BYTES_MAX: usize = 64;
+
+/// The way to one connected node.
+pub(super) struct Link {
+    pub(super) boot: BootId,
+    pub(super) connection: Connection,
+    pub(super) control: mpsc::Sender<Envelope>,
+    pub(super) lanes: Vec<mpsc::Sender<Envelope>>,
+}
+
+/// Sequence number of the last event that was taken in from a node's process.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    boot: BootId,
+    seq: u64,
+}
+
+/// Entries of nodes that were connected once: a bound against a cluster that makes new nodes for ever.
+const SEEN_MAX: usize = 16 * 1024;
+
+#[derive(Default)]
+pub(super) struct Registry {
+    // A lock, not a message: the core's sends must not wait for a task.
+    links: RwLock<HashMap<NodeKey, Arc<Link>>>,
+    /// Held while `Up` and `Down` are told, so that they come in the order of what happened.
+    order: Mutex<()>,
+    seen: std::sync::Mutex<HashMap<NodeKey, Seen>>,
+}
+
+impl Registry {
+    fn links(&self) -> HashMap<NodeKey, Arc<Link>> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn link(&self, node: NodeKey) -> Option<Arc<Link>> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).get(&node).map(Arc::clone)
+    }
+
+    /// Queues a command.
+    pub(super) fn send(&self, node: NodeKey, lane: Option<u16>, envelope: Envelope) -> Result<(), SendError> {
+        if envelope.body.len() + ENVELOPE_BYTES_MAX > FRAME_BYTES_MAX {
+            return Err(SendError::TooLong);
+        }
+        let link = self.link(node).ok_or(SendError::NotConnected)?;
+        let queue = lane.and_then(|lane| link.lanes.get(usize::from(lane))).unwrap_or(&link.control);
+        queue.try_send(envelope).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Busy,
+            mpsc::error::TrySendError::Closed(_) => SendError::NotConnected,
+        })
+    }
+
+    pub(super) fn connected(&self) -> Vec<NodeKey> {
+        self.links().into_keys().collect()
+    }
+
+    /// A node is there. Its former link, if any, is returned after its end was told.
+    pub(super) async fn insert(
+        &self,
+        node: NodeKey,
+        link: Arc<Link>,
+        up: LinkInput,
+        inputs: &mpsc::Sender<LinkInput>,
+    ) -> Option<Arc<Link>> {
+        let _order = self.order.lock().await;
+        let former = self.links.write().unwrap_or_else(PoisonError::into_inner).insert(node, link);
+        if let Some(former) = &former {
+            let why = "the node has opened a new connection".to_owned();
+            // Whoever reads the inputs is gone when masterd ends.
+            drop(inputs.send(LinkInput::Down { node, boot: former.boot, why }).await);
+        }
+        drop(inputs.send(up).await);
+        former
+    }
+
+    /// A link ended. Nothing happens when another one has taken its place.
+    pub(super) async fn remove(
+        &self,
+        node: NodeKey,
+        link: &Arc<Link>,
+        why: String,
+        inputs: &mpsc::Sender<LinkInput>,
+    ) {
+        let _order = self.order.lock().await;
+        let removed = {
+            let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+            let is_present = links.get(&node).is_some_and(|present| Arc::ptr_eq(present, link));
+            if is_present { links.remove(&node) } else { None }
+        };
+        if removed.is_some() {
+            drop(inputs.send(LinkInput::Down { node, boot: link.boot, why }).await);
+        }
+    }
+
+    /// Whether `link` is the present one of the node.
+    pub(super) fn is_present(&self, node: NodeKey, link: &Arc<Link>) -> bool {
+        self.link(node).is_some_and(|present| Arc::ptr_eq(&present, link))
+    }
+
+    /// Whether an event is new. Replays after a reconnect are not.
+    pub(super) fn is_new_event(&self, node: NodeKey, boot: BootId, seq: u64) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= SEEN_MAX && !seen.contains_key(&node) {
+            let links = self.links();
+            seen.retain(|node, _| links.contains_key(node));
+        }
+        let entry = seen.entry(node).or_default();
+        if entry.boot != boot {
+            *entry = Seen { boot, seq: 0 };
+        }
+        let is_new = seq > entry.seq;
+        if is_new {
+            entry.seq = seq;
+        }
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replayed_events_are_told_apart_by_boot_and_number() {
+        let registry = Registry::default();
+        let (node, boot) = (NodeKey(1), BootId(1));
+        assert!(registry.is_new_event(node, boot, 1));
+        assert!(!registry.is_new_event(node, boot, 1));
+        assert!(registry.is_new_event(node, boot, 3), "the node may have dropped some");
+        assert!(!registry.is_new_event(node, boot, 2));
+        assert!(registry.is_new_event(node, BootId(2), 1));
+        assert!(registry.is_new_event(NodeKey(2), boot, 1));
+    }
+}

@@ -1,0 +1,626 @@
+//! Shell: both ends of the links on loopback in one process.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one input and lets the others pass")]
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Instant;
+
+use common::exit::Exit;
+use common::id::{Generation, SessionKey};
+use common::net::frames::{self, FrameReader};
+use common::net::identity::{ClusterConfig, IdentityError, IdentityStore};
+use common::net::node_link::{LinkState, NodeLink, NodeLinkSettings, Request, Requests, Running};
+use common::net::operator_link::{Credentials, CredentialsError, OperatorLink, OperatorLinkState};
+use common::net::tls::ClientCertificate;
+use common::net::token::JoinToken;
+use common::wire::node::{Done, Load, NodeError, NodeFact, OpResult, Role, SessionClose};
+use common::wire::operator::OperatorRole;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Far more than anything here takes; a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Master {
+    dir: TempDir,
+    authority: Arc<Authority>,
+    links: NodeLinks,
+    inputs: mpsc::Receiver<LinkInput>,
+    epoch: watch::Sender<Epoch>,
+    overview: watch::Sender<Arc<Overview>>,
+}
+
+impl Master {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(dir, 0)
+    }
+
+    fn start_in(dir: TempDir, port: u16) -> Self {
+        let authority = Arc::new(Authority::open(dir.path()).unwrap());
+        let (sender, inputs) = mpsc::channel(1024);
+        let (epoch, epochs) = watch::channel(Epoch(5));
+        let (overview, overviews) = watch::channel(Arc::new(Overview::default()));
+        let listen = (Ipv4Addr::LOCALHOST, port).into();
+        let settings = LinkSettings { listen, ..LinkSettings::default() };
+        let links = NodeLinks::start(settings, Arc::clone(&authority), epochs, overviews, sender).unwrap();
+        Self { dir, authority, links, inputs, epoch, overview }
+    }
+
+    fn port(&self) -> u16 {
+        self.links.local_addr().unwrap().port()
+    }
+
+    /// The next input that `pick` wants; others are dropped.
+    async fn wait<T>(&mut self, mut pick: impl FnMut(LinkInput) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                if let Some(found) = pick(self.inputs.recv().await.expect("the links live")) {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the input arrives")
+    }
+
+    async fn up(&mut self) -> (NodeKey, Hello) {
+        self.wait(|input| match input {
+            LinkInput::Up { node, hello, .. } => Some((node, hello)),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn down(&mut self) -> (NodeKey, BootId, String) {
+        self.wait(|input| match input {
+            LinkInput::Down { node, boot, why } => Some((node, boot, why)),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn done(&mut self) -> (OpId, OpResult) {
+        self.wait(|input| match input {
+            LinkInput::Message { op, message: FromNode::Done(Done { result }), .. } => Some((op, result)),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn event(&mut self) -> u64 {
+        self.wait(|input| match input {
+            LinkInput::Message { message: FromNode::NodeEvent(event), .. } => Some(event.seq),
+            _ => None,
+        })
+        .await
+    }
+
+    fn close_session(&self, node: NodeKey, session: u64, op: u64, epoch: u64) -> Result<(), SendError> {
+        let session = SessionKey(session);
+        let message = SessionClose { session }.into();
+        self.links.send(node, Some(session), OpId(op), Epoch(epoch), 0, &message)
+    }
+}
+
+fn settings(port: u16, token: Option<&Path>) -> NodeLinkSettings {
+    let config = ClusterConfig { masters: vec![format!("127.0.0.1:{port}")], ..ClusterConfig::default() };
+    let mut settings = NodeLinkSettings::new("testd 1", &config);
+    settings.join_token_file = token.map(Path::to_owned);
+    settings
+}
+
+async fn start_node(dir: &Path, role: Role, port: u16, token: Option<&Path>) -> (NodeLink, Requests) {
+    let open = async {
+        loop {
+            match IdentityStore::open(dir, role) {
+                Ok(store) => return store,
+                // The last tasks of a link that was just closed still hold the folder.
+                Err(IdentityError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let store = timeout(PATIENCE, open).await.expect("the folder becomes free");
+    NodeLink::start(settings(port, token), store, || vec![42]).unwrap()
+}
+
+struct Node {
+    _dir: TempDir,
+    link: NodeLink,
+    requests: Requests,
+}
+
+impl Node {
+    async fn join(master: &Master) -> Self {
+        Self::join_as(master, Role::Media).await
+    }
+
+    async fn join_as(master: &Master, role: Role) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let token = master.dir.path().join("join.token");
+        let (link, requests) = start_node(dir.path(), role, master.port(), Some(&token)).await;
+        Self { _dir: dir, link, requests }
+    }
+
+    async fn request(&mut self) -> Request {
+        timeout(PATIENCE, self.requests.next()).await.expect("a request arrives").expect("the link lives")
+    }
+
+    async fn answer_inventory(&mut self) {
+        match self.request().await {
+            Request::Inventory(inventory) => inventory.answer(Running::default()),
+            Request::Command(command) => panic!("an inventory was expected, not {command:?}"),
+        }
+    }
+
+    /// Carries out one command and says which.
+    async fn carry_out(&mut self, result: OpResult) -> OpId {
+        loop {
+            match self.request().await {
+                Request::Inventory(inventory) => inventory.answer(Running::default()),
+                Request::Command(command) => {
+                    command.reply.done(result);
+                    return command.op;
+                }
+            }
+        }
+    }
+}
+
+async fn state_where(link: &NodeLink, is_wanted: impl Fn(&LinkState) -> bool) -> LinkState {
+    let mut state = link.state();
+    timeout(PATIENCE, state.wait_for(|state| is_wanted(state)))
+        .await
+        .expect("the state is reached")
+        .unwrap()
+        .clone()
+}
+
+async fn failure(link: &NodeLink) -> (Exit, String) {
+    timeout(PATIENCE, link.failed()).await.expect("the link is given up")
+}
+
+fn is_up(state: &LinkState) -> bool {
+    matches!(state, LinkState::Up { .. })
+}
+
+#[tokio::test]
+async fn two_nodes_enrol_greet_and_carry_out_commands() {
+    let mut master = Master::start();
+    let mut media = Node::join(&master).await;
+    let (first, hello) = master.up().await;
+    assert_eq!((first, hello.role, hello.program.as_str()), (media.link.node(), Role::Media, "testd 1"));
+    let mut recorder = Node::join_as(&master, Role::Recorder).await;
+    let (second, hello) = master.up().await;
+    assert_eq!(
+        (second, hello.role, hello.boot),
+        (recorder.link.node(), Role::Recorder, recorder.link.boot())
+    );
+    assert_ne!(first, second);
+
+    for (op, node) in [(1, first), (2, second)] {
+        master.close_session(node, 7, op, 5).unwrap();
+    }
+    assert_eq!(media.carry_out(OpResult::Ok).await, OpId(1));
+    assert_eq!(master.done().await, (OpId(1), OpResult::Ok));
+    assert_eq!(recorder.carry_out(OpResult::Err(NodeError::Unsupported)).await, OpId(2));
+    assert_eq!(master.done().await, (OpId(2), OpResult::Err(NodeError::Unsupported)));
+    assert_eq!(media.link.epoch(), Epoch(5));
+}
+
+#[tokio::test]
+async fn a_repeated_command_has_its_effect_once() {
+    let mut master = Master::start();
+    let mut node = Node::join(&master).await;
+    let (key, _) = master.up().await;
+    node.answer_inventory().await;
+    master.close_session(key, 1, 1, 5).unwrap();
+    master.close_session(key, 1, 1, 5).unwrap();
+    assert_eq!(node.carry_out(OpResult::Ok).await, OpId(1));
+    assert_eq!(master.done().await, (OpId(1), OpResult::Ok));
+    master.close_session(key, 1, 1, 5).unwrap();
+    assert_eq!(master.done().await, (OpId(1), OpResult::Ok));
+    // The daemon sees the next operation, not the repetitions.
+    master.close_session(key, 1, 2, 5).unwrap();
+    assert_eq!(node.carry_out(OpResult::Ok).await, OpId(2));
+}
+
+#[tokio::test]
+async fn commands_that_must_not_be_carried_out_are_answered() {
+    let mut master = Master::start();
+    let mut node = Node::join(&master).await;
+    let (key, _) = master.up().await;
+    node.answer_inventory().await;
+
+    master.close_session(key, 1, 1, 4).unwrap();
+    assert_eq!(master.done().await, (OpId(1), OpResult::Err(NodeError::StaleEpoch(Epoch(5)))));
+
+    let session = SessionKey(1);
+    let message = SessionClose { session }.into();
+    master.links.send(key, Some(session), OpId(2), Epoch(5), 1, &message).unwrap();
+    master.close_session(key, 1, 3, 5).unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await; // the deadline, not a guess
+    assert_eq!(node.carry_out(OpResult::Ok).await, OpId(3));
+    assert_eq!(master.done().await, (OpId(2), OpResult::Err(NodeError::Expired)));
+    assert_eq!(master.done().await, (OpId(3), OpResult::Ok));
+
+    let mut unknown = message.envelope(Epoch(5), OpId(4), 0);
+    unknown.kind = 999;
+    master.links.0.shared.registry.send(key, None, unknown).unwrap();
+    let kind = master
+        .wait(|input| match input {
+            LinkInput::Message { op: OpId(4), message: FromNode::Unsupported(unsupported), .. } => {
+                Some(unsupported.kind)
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!(kind, 999);
+
+    master.close_session(key, 1, 5, 5).unwrap();
+    match node.request().await {
+        Request::Command(command) => drop(command),
+        Request::Inventory(_) => panic!("a command was expected"),
+    }
+    assert!(matches!(master.done().await, (OpId(5), OpResult::Err(NodeError::Internal { .. }))));
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_or_too_slow_fails_the_sender_at_once() {
+    let mut master = Master::start();
+    assert_eq!(master.close_session(NodeKey(1), 1, 1, 5), Err(SendError::NotConnected));
+    let node = Node::join(&master).await;
+    let (key, _) = master.up().await;
+    let sent = (0..100_000).find_map(|op| master.close_session(key, 1, op, 5).err());
+    assert_eq!(sent, Some(SendError::Busy));
+    assert_eq!(master.links.connected(), [key]);
+    drop(node);
+}
+
+#[tokio::test]
+async fn heartbeats_and_load_arrive() {
+    let mut master = Master::start();
+    let node = Node::join(&master).await;
+    node.link.set_load(Load { sessions: 3, ..Load::default() });
+    let turns = master
+        .wait(|input| match input {
+            LinkInput::Message { message: FromNode::Heartbeat(beat), .. } if beat.seq > 1 => Some(beat.turns),
+            _ => None,
+        })
+        .await;
+    assert_eq!(turns, [42]);
+    node.link.set_load(Load { sessions: 4, ..Load::default() });
+    master
+        .wait(|input| match input {
+            LinkInput::Message { message: FromNode::Load(load), .. } => (load.sessions == 4).then_some(()),
+            _ => None,
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_new_epoch_is_announced_and_answered_with_the_inventory() {
+    let mut master = Master::start();
+    let mut node = Node::join(&master).await;
+    master.up().await;
+    node.answer_inventory().await;
+    master.epoch.send(Epoch(6)).unwrap();
+    match node.request().await {
+        Request::Inventory(inventory) => {
+            inventory
+                .answer(Running { sessions: vec![(SessionKey(9), Generation(2))], endpoints: Vec::new() });
+        }
+        Request::Command(command) => panic!("an inventory was expected, not {command:?}"),
+    }
+    assert_eq!(node.link.epoch(), Epoch(6));
+    let sessions = master
+        .wait(|input| match input {
+            LinkInput::Message { message: FromNode::Inventory(inventory), .. }
+                if !inventory.sessions.is_empty() =>
+            {
+                assert!(inventory.last);
+                Some(inventory.sessions)
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!(sessions, [(SessionKey(9), Generation(2))]);
+}
+
+/// A master in a runtime of its own, so that it can be killed like a process.
+struct DoomedMaster {
+    runtime: tokio::runtime::Runtime,
+    master: Master,
+}
+
+impl DoomedMaster {
+    fn start() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let guard = runtime.enter();
+        let master = Master::start();
+        drop(guard);
+        Self { runtime, master }
+    }
+
+    /// Ends everything without a word to anybody; the state folder remains.
+    fn kill(self) -> TempDir {
+        let Master { dir, links, .. } = self.master;
+        // First the tasks, so that closing the endpoint tells nobody.
+        let runtime = self.runtime;
+        std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE)).join().unwrap();
+        drop(links);
+        dir
+    }
+}
+
+async fn restart(dir: TempDir, port: u16) -> Master {
+    let free = async {
+        while std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, free).await.expect("the killed master's port becomes free");
+    Master::start_in(dir, port)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_master_is_noticed_at_once_and_gets_the_events_that_it_missed() {
+    let mut doomed = DoomedMaster::start();
+    let port = doomed.master.port();
+    let mut node = Node::join(&doomed.master).await;
+    let (key, hello) = doomed.master.up().await;
+    node.answer_inventory().await;
+    node.link.event(None, NodeFact::Drained);
+    assert_eq!(doomed.master.event().await, 1);
+    let dir = doomed.kill();
+    node.link.event(None, NodeFact::Drained);
+    node.link.event(None, NodeFact::Drained);
+
+    let mut master = restart(dir, port).await;
+    let restarted = Instant::now();
+    let (again, second) = master.up().await;
+    assert_eq!((again, second.boot, second.epoch_seen), (key, hello.boot, Epoch(5)));
+    assert!(restarted.elapsed() < Duration::from_secs(2), "took {:?}", restarted.elapsed());
+    println!("reconnected {:?} after the restart", restarted.elapsed());
+    // The first one may come again: it was perhaps not acknowledged. None is missing.
+    let mut seen = master.event().await;
+    assert!(seen <= 2);
+    while seen < 3 {
+        let next = master.event().await;
+        assert_eq!(next, seen + 1);
+        seen = next;
+    }
+    assert_eq!(node.link.events_lost(), 0);
+    node.answer_inventory().await;
+}
+
+#[tokio::test]
+async fn a_node_stays_the_same_over_its_restart_and_needs_no_token_then() {
+    let mut master = Master::start();
+    let dir = tempfile::tempdir().unwrap();
+    let token = master.dir.path().join("join.token");
+    let (link, requests) = start_node(dir.path(), Role::Media, master.port(), Some(&token)).await;
+    let (node, first) = master.up().await;
+    link.close().await;
+    let (down, boot, why) = master.down().await;
+    assert_eq!((down, boot), (node, first.boot));
+    assert!(why.contains("the node ends"), "{why}");
+    drop((link, requests));
+    let (link, _requests) = start_node(dir.path(), Role::Media, master.port(), None).await;
+    let (again, second) = master.up().await;
+    assert_eq!(again, node);
+    assert_eq!(second.boot, link.boot());
+    assert_ne!(second.boot, first.boot);
+}
+
+#[tokio::test]
+async fn a_node_waits_for_its_master_and_for_the_token_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let masters = tempfile::tempdir().unwrap();
+    let token = masters.path().join("join.token");
+    let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let (link, _requests) = start_node(dir.path(), Role::Media, port, Some(&token)).await;
+    state_where(
+        &link,
+        |state| matches!(state, LinkState::Connecting { why } if why.contains("does not exist yet")),
+    )
+    .await;
+    let mut master = Master::start_in(masters, port);
+    assert_eq!(master.up().await.0, link.node());
+    state_where(&link, is_up).await;
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_refused_and_the_node_says_what_to_do() {
+    let mut master = Master::start();
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("wrong.token");
+    JoinToken::generate(master.authority.cluster(), master.authority.fingerprint())
+        .unwrap()
+        .write(&token)
+        .unwrap();
+    let (link, _requests) =
+        start_node(&dir.path().join("state"), Role::Media, master.port(), Some(&token)).await;
+    let (exit, message) = failure(&link).await;
+    assert_eq!(exit, Exit::Config);
+    assert!(message.contains("the secret of the join token is wrong; copy join.token"), "{message}");
+    // The master goes on.
+    let node = Node::join(&master).await;
+    assert_eq!(master.up().await.0, node.link.node());
+}
+
+#[tokio::test]
+async fn a_token_of_another_cluster_is_not_used() {
+    let (master, other) = (Master::start(), Master::start());
+    let dir = tempfile::tempdir().unwrap();
+    let token = other.dir.path().join("join.token");
+    let (link, _requests) = start_node(dir.path(), Role::Media, master.port(), Some(&token)).await;
+    let (exit, message) = failure(&link).await;
+    assert_eq!(exit, Exit::Config);
+    assert!(message.contains("the master belongs to another cluster"), "{message}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_cluster_does_not_help_but_a_token_moves_the_node() {
+    let (mut master, mut other) = (Master::start(), Master::start());
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = other.dir.path().join("join.token");
+    let (link, requests) = start_node(dir.path(), Role::Media, other.port(), Some(&foreign)).await;
+    other.up().await;
+    link.close().await;
+    drop((link, requests));
+
+    let (link, requests) = start_node(dir.path(), Role::Media, master.port(), None).await;
+    let (exit, message) = failure(&link).await;
+    assert_eq!(exit, Exit::Config);
+    assert!(message.contains("the master is not of this node's cluster"), "{message}");
+    link.close().await;
+    drop((link, requests));
+
+    let token = master.dir.path().join("join.token");
+    let (link, _requests) = start_node(dir.path(), Role::Media, master.port(), Some(&token)).await;
+    assert_eq!(master.up().await.0, link.node());
+}
+
+#[tokio::test]
+async fn a_node_without_certificate_and_token_says_so() {
+    let master = Master::start();
+    let dir = tempfile::tempdir().unwrap();
+    let (link, _requests) = start_node(dir.path(), Role::Media, master.port(), None).await;
+    let (exit, message) = failure(&link).await;
+    assert_eq!(exit, Exit::Config);
+    assert!(message.starts_with("this node has no certificate: set `cluster.join_token_file`"), "{message}");
+}
+
+/// Dials with any certificate and protocol.
+async fn dial(master: &Master, shown: &ClientCertificate, protocol: &[u8]) -> (Endpoint, quinn::Connection) {
+    let socket = quic::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let endpoint = quic::endpoint(socket, &quic::QuicKeys::derive(b"test"), None).unwrap();
+    let roots = tls::roots(master.authority.certificate()).unwrap();
+    let config = tls::client(shown, roots, protocol).unwrap();
+    let address = master.links.local_addr().unwrap();
+    let connecting = endpoint.connect_with(config, address, common::net::MASTER_NAME).unwrap();
+    let connection = timeout(PATIENCE, connecting).await.unwrap().unwrap();
+    (endpoint, connection)
+}
+
+async fn close_code(connection: &quinn::Connection) -> Option<CloseCode> {
+    CloseCode::of(&timeout(PATIENCE, connection.closed()).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_certificate_entitles_to_its_own_protocol_and_role_only() {
+    let master = Master::start();
+    let operator = master.authority.issue_operator("ada", OperatorRole::Admin, SystemTime::now()).unwrap();
+    let shown = ClientCertificate { chain: vec![operator.certificate], key: operator.key };
+    let (_endpoint, connection) = dial(&master, &shown, node_wire::ALPN).await;
+    assert_eq!(close_code(&connection).await, Some(CloseCode::Unauthorized));
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = IdentityStore::open(dir.path(), Role::Media).unwrap();
+    let csr = store.csr().unwrap();
+    let leaf = master.authority.issue_node(Role::Media, store.node(), &csr, SystemTime::now()).unwrap();
+    let identity = store.save(&leaf.into(), master.authority.certificate()).unwrap();
+    let (_endpoint, connection) = dial(&master, &identity.shown, operator_wire::ALPN).await;
+    assert_eq!(close_code(&connection).await, Some(CloseCode::Unauthorized));
+
+    let (_endpoint, connection) = dial(&master, &identity.shown, node_wire::ALPN).await;
+    let (mut send, _receive) = connection.open_bi().await.unwrap();
+    let hello = Hello {
+        versions: node_wire::VERSIONS,
+        program: String::new(),
+        node: store.node(),
+        role: Role::Recorder,
+        boot: BootId(1),
+        epoch_seen: Epoch(0),
+        addresses: Vec::new(),
+        name: String::new(),
+        capacity: Default::default(),
+        ext: Vec::new(),
+    };
+    frames::send(&mut send, &FromNode::from(hello)).await.unwrap();
+    assert_eq!(close_code(&connection).await, Some(CloseCode::Unauthorized));
+}
+
+#[tokio::test]
+async fn rubbish_on_a_stream_ends_the_connection_and_nothing_else() {
+    let mut master = Master::start();
+    let node = Node::join(&master).await;
+    master.up().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = IdentityStore::open(dir.path(), Role::Media).unwrap();
+    let csr = store.csr().unwrap();
+    let leaf = master.authority.issue_node(Role::Media, store.node(), &csr, SystemTime::now()).unwrap();
+    let identity = store.save(&leaf.into(), master.authority.certificate()).unwrap();
+    for rubbish in [&[0xff; 64][..], &[3, 0, 0, 0, 0xff, 0xff, 0xff], b"GET / HTTP/1.1\r\n\r\n"] {
+        let (_endpoint, connection) = dial(&master, &identity.shown, node_wire::ALPN).await;
+        let (mut send, receive) = connection.open_bi().await.unwrap();
+        send.write_all(rubbish).await.unwrap();
+        assert!(FrameReader::new(receive).next().await.is_err());
+        assert_eq!(close_code(&connection).await, Some(CloseCode::Protocol));
+    }
+    assert_eq!(master.links.connected(), [node.link.node()]);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let master = Master::start();
+    let listen = master.links.local_addr().unwrap();
+    let (inputs, _receiver) = mpsc::channel(1);
+    let (_epoch, epoch) = watch::channel(Epoch(1));
+    let (_overview, overview) = watch::channel(Arc::new(Overview::default()));
+    let settings = LinkSettings { listen, ..LinkSettings::default() };
+    let error =
+        NodeLinks::start(settings, Arc::clone(&master.authority), epoch, overview, inputs).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {listen} (udp); change the address or free the port")
+    );
+}
+
+#[tokio::test]
+async fn an_operator_sees_the_overview_and_its_changes() {
+    let mut master = Master::start();
+    let node = Node::join(&master).await;
+    let (key, _) = master.up().await;
+    let dir = tempfile::tempdir().unwrap();
+    Credentials::create(&master.authority, "ada", OperatorRole::Viewer, dir.path()).unwrap();
+    let credentials = Credentials::read(dir.path()).unwrap();
+    assert_eq!((credentials.name.as_str(), credentials.role), ("ada", OperatorRole::Viewer));
+    let link = OperatorLink::start(&format!("127.0.0.1:{}", master.port()), credentials, "test 1");
+    let mut view = link.view();
+    let seen = view.wait_for(|view| view.overview.is_some());
+    assert_eq!(timeout(PATIENCE, seen).await.unwrap().unwrap().overview.as_ref().unwrap().epoch, Epoch(0));
+    master.overview.send(Arc::new(Overview { epoch: Epoch(5), ..Overview::default() })).unwrap();
+    let changed =
+        view.wait_for(|view| view.overview.as_ref().is_some_and(|overview| overview.epoch == Epoch(5)));
+    let changed = timeout(PATIENCE, changed).await.unwrap().unwrap().clone();
+    let OperatorLinkState::Up { welcome, .. } = changed.state else { panic!("the link is up") };
+    assert_eq!((welcome.role, welcome.cluster.as_str()), (OperatorRole::Viewer, master.authority.cluster()));
+    assert_eq!(node.link.node(), key);
+
+    master.links.close().await;
+    let lost = view.wait_for(|view| matches!(&view.state, OperatorLinkState::Connecting { .. }));
+    let lost = timeout(PATIENCE, lost).await.unwrap().unwrap().clone();
+    assert!(lost.overview.is_some(), "the last known state stays on the screen");
+}
+
+#[tokio::test]
+async fn an_operator_of_another_cluster_is_refused() {
+    let (master, other) = (Master::start(), Master::start());
+    let dir = tempfile::tempdir().unwrap();
+    Credentials::create(&other.authority, "eve", OperatorRole::Admin, dir.path()).unwrap();
+    let refused = Credentials::create(&other.authority, "e/ve", OperatorRole::Admin, dir.path());
+    assert!(matches!(refused, Err(CredentialsError::Name { .. })));
+    let credentials = Credentials::read(dir.path()).unwrap();
+    let link = OperatorLink::start(&format!("127.0.0.1:{}", master.port()), credentials, "test 1");
+    let mut view = link.view();
+    let refused = view.wait_for(|view| {
+        matches!(&view.state, OperatorLinkState::Connecting { why } if why.contains("another cluster"))
+    });
+    timeout(PATIENCE, refused).await.unwrap().unwrap();
+}
