@@ -617,3 +617,61 @@ impl Source {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKETS: u64 = 600;
+
+    fn common() -> Arc<Common> {
+        Arc::new(Common { epoch: Instant::now(), delivered: 0.into(), sent: 0.into(), send_drops: 0.into() })
+    }
+
+    fn settings(seed: u64, loss_permille: u32) -> PeerSettings {
+        PeerSettings {
+            local_ip: [127, 0, 0, 1].into(),
+            profile: Profile::Auto,
+            loss_permille,
+            seed,
+            audio: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn two_peers_repair_every_loss_between_them() {
+        let common = common();
+        let mut sender = Peer::new(&common, settings(1, 20)).await.unwrap();
+        let mut receiver = Peer::new(&common, settings(2, 20)).await.unwrap();
+        let flow = FlowSettings {
+            kind: Kind::Video,
+            pacing: Pacing::Burst,
+            packets_per_s: 300,
+            frames_per_s: 30,
+            packet_bytes: 1_200,
+            keyframe_interval: Duration::from_secs(1),
+        };
+        sender.add_source(0, flow).unwrap();
+        let answer = receiver.answer(sender.offer().unwrap()).unwrap();
+        sender.accept_answer(answer).unwrap();
+        let limit = Duration::from_secs(20);
+        let (one, two) = tokio::join!(sender.connect(limit), receiver.connect(limit));
+        one.and(two).unwrap();
+        assert!(sender.srtp_profile().contains("GCM"), "{}", sender.srtp_profile());
+
+        sender.start_sources();
+        let deadline = Instant::now() + limit;
+        let whole = |receiver: &Peer| {
+            receiver.verifier.flow(0, Kind::Video).is_some_and(|flow| flow.missing(PACKETS) == 0)
+        };
+        while !whole(&receiver) && Instant::now() < deadline {
+            tokio::select! {
+                turn = sender.turn(None) => turn.unwrap(),
+                turn = receiver.turn(None) => turn.unwrap(),
+            }
+        }
+        let tally = receiver.verifier.tally(&[SentFlow { publisher: 0, kind: Kind::Video, end: PACKETS }]);
+        assert!(receiver.lost_on_purpose > 3, "{}", receiver.lost_on_purpose);
+        assert_eq!((tally.missing, tally.corrupt, receiver.repairs().1), (0, 0, 0), "{tally:?}");
+    }
+}
