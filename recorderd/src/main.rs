@@ -1,1 +1,33 @@
-fn main() {}
+//! Shell: the process's entry; everything is in the library.
+
+use std::process::ExitCode;
+
+use common::config::Settled;
+use common::exit::{self, Exit};
+use common::telemetry::chain;
+use recorderd::{app, args, config};
+
+fn main() -> ExitCode {
+    let args = match exit::parse_args::<args::Args>() {
+        Ok(args) => args,
+        Err(exit) => return exit.into(),
+    };
+    let settings = match config::settle(&args.common) {
+        Ok(Settled::Run(settings)) => settings,
+        Ok(Settled::Shown(text)) => {
+            exit::say(&text);
+            return Exit::Done.into();
+        }
+        Err(error) => {
+            exit::complain("recorderd", &chain(&error));
+            return Exit::Config.into();
+        }
+    };
+    match app::run(&settings) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            exit::complain("recorderd", &chain(&error));
+            error.exit().into()
+        }
+    }
+}

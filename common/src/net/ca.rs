@@ -1,7 +1,7 @@
 //! Shell: owns files.
 //!
 //! The cluster's certificate authority and join token, in a master's state folder. Both are made at the first start:
-//! `ca.crt` (everyone may read it), `ca.key` and `join.token` (for their owner only).
+//! `ca.crt` (everyone may read it), `ca.key` and `join-token` (for their owner only).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,7 +137,7 @@ impl Authority {
             (None, Some(_)) => return Err(AuthorityError::HalfMissing { path: certificate_file }),
             (Some(_), None) => return Err(AuthorityError::HalfMissing { path: key_file }),
         };
-        Self::from_pem(&certificate_file, &certificate, &key_file, &key, &dir.join("join.token"))
+        Self::from_pem(&certificate_file, &certificate, &key_file, &key, &dir.join("join-token"))
     }
 
     fn from_pem(
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(first.cluster(), again.cluster());
         assert_eq!(first.token(), again.token());
         assert_eq!(first.quic_keys(), again.quic_keys());
-        for secret in ["ca.key", "join.token"] {
+        for secret in ["ca.key", "join-token"] {
             let mode = std::fs::metadata(state.join(secret)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{secret}");
         }
@@ -362,7 +362,7 @@ mod tests {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         Authority::open(dir.path()).unwrap();
         Authority::open(other.path()).unwrap();
-        for name in ["ca.key", "join.token"] {
+        for name in ["ca.key", "join-token"] {
             let kept = std::fs::read(dir.path().join(name)).unwrap();
             std::fs::copy(other.path().join(name), dir.path().join(name)).unwrap();
             let error = Authority::open(dir.path()).unwrap_err();

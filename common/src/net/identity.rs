@@ -20,13 +20,13 @@ use crate::config::FilePath;
 use crate::id::NodeKey;
 use crate::wire::node::Role;
 
-/// Section `[cluster]` of mediad and recorderd.
+/// How a node finds its cluster; the node part of a daemon's configuration.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterConfig {
     /// Masters as `host:port` or `host`; the first that answers is used.
     pub masters: Vec<String>,
-    /// The master's `join.token`, needed until this node has its certificate.
+    /// The master's `join-token`, needed until this node has its certificate.
     pub join_token_file: Option<FilePath>,
     /// Folder for this node's key and certificate.
     pub state_dir: FilePath,
@@ -55,7 +55,7 @@ pub enum IdentityError {
         source: std::io::Error,
     },
     /// Another process uses the folder.
-    #[error("the state folder {path} is in use by another process; each node needs its own `cluster.state_dir`", path = .path.display())]
+    #[error("the state folder {path} is in use by another process; each node needs its own `state_dir`", path = .path.display())]
     InUse {
         /// The folder.
         path: PathBuf,

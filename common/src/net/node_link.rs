@@ -85,7 +85,7 @@ pub struct NodeLinkSettings {
 }
 
 impl NodeLinkSettings {
-    /// From section `[cluster]`; name, addresses and capacity are still empty.
+    /// From the configuration; name, addresses and capacity are still empty.
     #[must_use]
     pub fn new(program: &str, config: &ClusterConfig) -> Self {
         Self {
@@ -102,8 +102,8 @@ impl NodeLinkSettings {
 /// Why a link cannot even start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// `cluster.masters` is empty.
-    #[error("`cluster.masters` is empty: name at least one master as `host:port`")]
+    /// `masters` is empty.
+    #[error("`masters` is empty: name at least one master as `host:port`")]
     NoMaster,
     /// No random numbers.
     #[error(transparent)]

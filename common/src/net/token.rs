@@ -51,7 +51,7 @@ pub enum TokenError {
         source: std::io::Error,
     },
     /// The text is not a join token.
-    #[error("{path} does not hold a join token; copy the file `join.token` of the master's state folder", path = .path.display())]
+    #[error("{path} does not hold a join token; copy the file `join-token` of the master's state folder", path = .path.display())]
     Text {
         /// The file.
         path: PathBuf,
@@ -153,7 +153,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
 
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("join.token");
+        let path = dir.path().join("join-token");
         let token = JoinToken::generate("c0ffee", [7; 32]).unwrap();
         token.write(&path).unwrap();
         assert_eq!(JoinToken::read(&path).unwrap(), token);

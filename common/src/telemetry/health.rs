@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::task::{self, Owned};
 
-/// Section `[health]` of every daemon.
+/// Section `[telemetry]` of every daemon.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthConfig {
@@ -49,9 +49,7 @@ impl HealthConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
     /// The address cannot be used.
-    #[error(
-        "cannot listen on {address} (tcp) for health and metrics; change `health.listen` or free the port"
-    )]
+    #[error("cannot listen on {address} (tcp) for health and metrics; change the address or free the port")]
     Listen {
         /// As configured.
         address: SocketAddr,

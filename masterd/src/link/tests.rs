@@ -140,7 +140,7 @@ impl Node {
 
     async fn join_as(master: &Master, role: Role) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let token = master.dir.path().join("join.token");
+        let token = master.dir.path().join("join-token");
         let (link, requests) = start_node(dir.path(), role, master.port(), Some(&token)).await;
         Self { _dir: dir, link, requests }
     }
@@ -402,7 +402,7 @@ async fn a_killed_master_is_noticed_at_once_and_gets_the_events_that_it_missed()
 async fn a_node_stays_the_same_over_its_restart_and_needs_no_token_then() {
     let mut master = Master::start();
     let dir = tempfile::tempdir().unwrap();
-    let token = master.dir.path().join("join.token");
+    let token = master.dir.path().join("join-token");
     let (link, requests) = start_node(dir.path(), Role::Media, master.port(), Some(&token)).await;
     let (node, first) = master.up().await;
     link.close().await;
@@ -421,7 +421,7 @@ async fn a_node_stays_the_same_over_its_restart_and_needs_no_token_then() {
 async fn a_node_waits_for_its_master_and_for_the_token_file() {
     let dir = tempfile::tempdir().unwrap();
     let masters = tempfile::tempdir().unwrap();
-    let token = masters.path().join("join.token");
+    let token = masters.path().join("join-token");
     let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let (link, _requests) = start_node(dir.path(), Role::Media, port, Some(&token)).await;
     state_where(
@@ -447,7 +447,7 @@ async fn a_wrong_secret_is_refused_and_the_node_says_what_to_do() {
         start_node(&dir.path().join("state"), Role::Media, master.port(), Some(&token)).await;
     let (exit, message) = failure(&link).await;
     assert_eq!(exit, Exit::Config);
-    assert!(message.contains("the secret of the join token is wrong; copy join.token"), "{message}");
+    assert!(message.contains("the secret of the join token is wrong; copy join-token"), "{message}");
     // The master goes on.
     let node = Node::join(&master).await;
     assert_eq!(master.up().await.0, node.link.node());
@@ -457,7 +457,7 @@ async fn a_wrong_secret_is_refused_and_the_node_says_what_to_do() {
 async fn a_token_of_another_cluster_is_not_used() {
     let (master, other) = (Master::start(), Master::start());
     let dir = tempfile::tempdir().unwrap();
-    let token = other.dir.path().join("join.token");
+    let token = other.dir.path().join("join-token");
     let (link, _requests) = start_node(dir.path(), Role::Media, master.port(), Some(&token)).await;
     let (exit, message) = failure(&link).await;
     assert_eq!(exit, Exit::Config);
@@ -468,7 +468,7 @@ async fn a_token_of_another_cluster_is_not_used() {
 async fn a_certificate_of_another_cluster_does_not_help_but_a_token_moves_the_node() {
     let (mut master, mut other) = (Master::start(), Master::start());
     let dir = tempfile::tempdir().unwrap();
-    let foreign = other.dir.path().join("join.token");
+    let foreign = other.dir.path().join("join-token");
     let (link, requests) = start_node(dir.path(), Role::Media, other.port(), Some(&foreign)).await;
     other.up().await;
     link.close().await;
@@ -481,7 +481,7 @@ async fn a_certificate_of_another_cluster_does_not_help_but_a_token_moves_the_no
     link.close().await;
     drop((link, requests));
 
-    let token = master.dir.path().join("join.token");
+    let token = master.dir.path().join("join-token");
     let (link, _requests) = start_node(dir.path(), Role::Media, master.port(), Some(&token)).await;
     assert_eq!(master.up().await.0, link.node());
 }
@@ -493,7 +493,7 @@ async fn a_node_without_certificate_and_token_says_so() {
     let (link, _requests) = start_node(dir.path(), Role::Media, master.port(), None).await;
     let (exit, message) = failure(&link).await;
     assert_eq!(exit, Exit::Config);
-    assert!(message.starts_with("this node has no certificate: set `cluster.join_token_file`"), "{message}");
+    assert!(message.starts_with("this node has no certificate: set `join_token_file`"), "{message}");
 }
 
 /// Dials with any certificate and protocol.

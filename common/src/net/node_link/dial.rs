@@ -221,7 +221,7 @@ impl Dialer {
         }
         let Some(token) = token else {
             return Err(config_error(
-                "this node has no certificate: set `cluster.join_token_file` to a copy of the master's join.token"
+                "this node has no certificate: set `join_token_file` to a copy of the master's join-token"
                     .to_owned(),
             ));
         };
@@ -234,7 +234,7 @@ impl Dialer {
             Err(error) if error.is_transient() => Err(Ended::retry(chain(&error).to_string())),
             Err(error) => Err(config_error(match error {
                 EnrollError::Authority { .. } | EnrollError::Refused(_) => format!(
-                    "{}; copy join.token of this master's state folder to `cluster.join_token_file`",
+                    "{}; copy join-token of this master's state folder to `join_token_file`",
                     chain(&error)
                 ),
                 EnrollError::Connection(_)
@@ -278,7 +278,7 @@ pub(super) fn judge(error: &ConnectionError) -> Ended {
     if own_tls_alert(error).is_some() {
         return Ended::new(
             format!(
-                "the master is not of this node's cluster: {why}; set `cluster.join_token_file` to join another one"
+                "the master is not of this node's cluster: {why}; set `join_token_file` to join another one"
             ),
             Advice::GiveUp(Exit::Config),
         );
