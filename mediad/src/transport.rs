@@ -8,5 +8,6 @@ pub mod lease;
 pub mod negotiate;
 pub mod spec;
 pub mod srtp;
+pub mod state;
 pub mod stun;
 pub mod trickle;

@@ -6,6 +6,9 @@
 //! - a lease ends at a limit that the successor already knows (a checkpoint raises it), and who takes the endpoint
 //!   over begins *at* that limit ([`Lease::resume`]). A node that is cut off stops there by itself.
 //!
+//! A limit counts once the successor's side has it, not once it was sent: [`Lease::checkpoint`] reports the *next* limit
+//! and raises the own one only to the limit of the checkpoint before, whose arrival the new request proves.
+//!
 //! RTP counts packets of one SSRC: 48 bits, the roll-over counter above the sequence number (RFC 3711 section
 //! 3.3.1). SRTCP counts packets of the endpoint: 31 bits over all SSRCs, which leaves harmless gaps in each.
 
@@ -59,18 +62,21 @@ pub struct Lease {
     ssrc: u32,
     next: u64,
     granted_until: u64,
+    /// Limit that the last checkpoint reported; not ours to use before it is known to have arrived.
+    promised: u64,
 }
 
 impl Lease {
     /// A lease of a new SSRC that begins at `first` and grants nothing yet. `first` is the first sequence number;
     /// below 2^15, or a receiver that misses the first packets may guess the roll-over counter wrong.
     pub const fn new(ssrc: u32, first: u16) -> Self {
-        Self { ssrc, next: first as u64, granted_until: first as u64 }
+        Self { ssrc, next: first as u64, granted_until: first as u64, promised: first as u64 }
     }
 
     /// The lease of whoever takes the SSRC over: begins where the last owner had to stop, grants nothing yet.
     pub const fn resume(saved: SavedLease) -> Self {
-        Self { ssrc: saved.ssrc, next: saved.granted_until, granted_until: saved.granted_until }
+        let until = saved.granted_until;
+        Self { ssrc: saved.ssrc, next: until, granted_until: until, promised: until }
     }
 
     /// Raises the limit; a lower one changes nothing. `until` is exclusive.
@@ -86,13 +92,6 @@ impl Lease {
         let index = self.next;
         self.next += 1;
         Some(Nonce { ssrc: self.ssrc, index })
-    }
-
-    /// Gives up every index below `index` (a jump over numbers that a predecessor may have used). Going back is
-    /// impossible; a jump past the limit needs a grant before the next [`Self::take`].
-    pub fn skip_to(&mut self, index: u64) {
-        self.next = self.next.max(index);
-        self.granted_until = self.granted_until.max(self.next.min(RTP_INDEX_END));
     }
 
     /// Its SSRC.
@@ -115,9 +114,18 @@ impl Lease {
         self.granted_until.saturating_sub(self.next)
     }
 
-    /// What a successor needs.
-    pub const fn save(&self) -> SavedLease {
-        SavedLease { ssrc: self.ssrc, granted_until: self.granted_until }
+    /// Reports a limit `ahead` packets from here, and may from now on use the one of the last report: whoever asks for
+    /// a checkpoint again must have the last one.
+    pub fn checkpoint(&mut self, ahead: u64) -> SavedLease {
+        self.grant(self.promised);
+        let promised = self.next.saturating_add(ahead).min(RTP_INDEX_END);
+        self.promised = promised.max(self.granted_until);
+        SavedLease { ssrc: self.ssrc, granted_until: self.promised }
+    }
+
+    /// What a successor needs when this owner has stopped for good.
+    pub fn save(&self) -> SavedLease {
+        SavedLease { ssrc: self.ssrc, granted_until: self.granted_until.max(self.promised) }
     }
 }
 
@@ -154,17 +162,18 @@ impl RtcpNonce {
 pub struct RtcpLease {
     next: u32,
     granted_until: u32,
+    promised: u32,
 }
 
 impl RtcpLease {
     /// A lease of a new endpoint; grants nothing yet.
     pub const fn new() -> Self {
-        Self { next: 0, granted_until: 0 }
+        Self { next: 0, granted_until: 0, promised: 0 }
     }
 
     /// The lease of whoever takes the endpoint over at `granted_until`.
     pub const fn resume(granted_until: u32) -> Self {
-        Self { next: granted_until, granted_until }
+        Self { next: granted_until, granted_until, promised: granted_until }
     }
 
     /// Raises the limit; a lower one changes nothing. `until` is exclusive.
@@ -180,6 +189,14 @@ impl RtcpLease {
         let index = self.next;
         self.next += 1;
         Some(RtcpNonce { index })
+    }
+
+    /// As [`Lease::checkpoint`]; gives the limit to report.
+    pub fn checkpoint(&mut self, ahead: u32) -> u32 {
+        self.grant(self.promised);
+        let promised = self.next.saturating_add(ahead).min(RTCP_INDEX_END);
+        self.promised = promised.max(self.granted_until);
+        self.promised
     }
 
     /// Index of the next packet.
@@ -233,9 +250,12 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Take,
-        Grant(u16),
-        Skip(u16),
-        /// The owner vanishes after a checkpoint; the successor resumes while the owner goes on to its limit.
+        /// The master gets a checkpoint, or its answer is lost and it never asks again.
+        Checkpoint {
+            arrives: bool,
+            ahead: u16,
+        },
+        /// The successor resumes from what the master has, while the cut-off owner goes on to its limit.
         Adopt,
     }
 
@@ -243,26 +263,31 @@ mod tests {
         #[test]
         fn no_index_is_given_twice_whoever_owns_the_lease(steps in proptest::collection::vec(prop_oneof![
             8 => Just(Step::Take),
-            3 => (0u16..50).prop_map(Step::Grant),
-            1 => (0u16..50).prop_map(Step::Skip),
+            3 => (any::<bool>(), 0u16..50).prop_map(|(arrives, ahead)| Step::Checkpoint { arrives, ahead }),
             1 => Just(Step::Adopt),
         ], 0..300)) {
             let mut seen = std::collections::HashSet::new();
             let mut lease = Lease::new(9, 65_500);
+            let mut known = lease.checkpoint(10);
+            let mut cut_off = false;
             for step in steps {
                 match step {
                     Step::Take => if let Some(nonce) = lease.take() {
                         prop_assert!(nonce.index() < lease.granted_until());
                         prop_assert!(seen.insert(nonce.index()));
                     },
-                    Step::Grant(more) => lease.grant(lease.next() + u64::from(more)),
-                    Step::Skip(more) => lease.skip_to(lease.next() + u64::from(more)),
+                    Step::Checkpoint { arrives, ahead } => if !cut_off {
+                        let report = lease.checkpoint(u64::from(ahead));
+                        if arrives { known = report } else { cut_off = true }
+                    },
                     Step::Adopt => {
-                        let successor = Lease::resume(lease.save());
+                        let successor = Lease::resume(known);
                         while let Some(nonce) = lease.take() {
                             prop_assert!(seen.insert(nonce.index()));
                         }
                         lease = successor;
+                        known = lease.checkpoint(10);
+                        cut_off = false;
                     }
                 }
             }

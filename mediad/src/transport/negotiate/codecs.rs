@@ -39,6 +39,14 @@ impl Codec {
             .find(|codec| codec.name().eq_ignore_ascii_case(name))
     }
 
+    /// Its RTP clock.
+    pub const fn clock_hz(self) -> u32 {
+        match self.kind() {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        }
+    }
+
     /// What it carries.
     pub const fn kind(self) -> MediaKind {
         match self {
@@ -67,6 +75,8 @@ pub(super) fn shared(section: &MediaSection<'_>, kind: MediaKind, video: Option<
         .iter()
         .filter_map(|format| {
             let codec = Codec::parse(format.name).filter(|codec| wanted(*codec))?;
+            // Every one of them has a single clock; another one is another format.
+            (format.clock_hz == codec.clock_hz()).then_some(())?;
             Some(CodecSpec {
                 codec,
                 payload_type: format.payload_type,
@@ -214,7 +224,7 @@ pub(super) fn ours(kind: MediaKind, video: Option<Codec>) -> Vec<CodecSpec> {
             codec,
             payload_type,
             rtx_payload_type,
-            clock_hz: if picture { 90_000 } else { 48_000 },
+            clock_hz: codec.clock_hz(),
             fmtp: fmtp.to_owned(),
             nack: picture,
             pli: picture,
