@@ -7,6 +7,8 @@
 //! sees one placeholder address: ICE has already decided whom a datagram is from. Feed it nothing that did not come
 //! from an address with a valid STUN check. It runs on the cold pool: a handshake costs 0.3 ms.
 
+mod hello;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use rtc::dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::shared::TransportProtocol;
 
+use self::hello::Hello;
 use super::spec::{DtlsRole, Fingerprint};
 use super::srtp::{Profile, SrtpKeys};
 
@@ -107,7 +110,7 @@ pub struct Settings {
     pub role: DtlsRole,
     /// Hashes of the peer's certificate; one of a known hash function must fit.
     pub fingerprints: Vec<Fingerprint>,
-    /// SRTP profiles, best first. As the client our order decides.
+    /// SRTP profiles, best first. As the server our order decides; as the client the peer's (BoringSSL) or ours (NSS).
     pub profiles: Vec<Profile>,
 }
 
@@ -138,7 +141,8 @@ pub enum Output {
 /// One association.
 pub struct Handshake {
     engine: Endpoint,
-    role: DtlsRole,
+    certificate: Certificate,
+    settings: Settings,
     /// Our flight that answers all that the peer sends before its last one is out.
     answered: bool,
     state: State,
@@ -148,9 +152,7 @@ pub struct Handshake {
 #[derive(Debug)]
 enum State {
     /// The server waits for a first flight.
-    Listening {
-        give_up_at: Instant,
-    },
+    Listening { give_up_at: Instant, hello: Hello },
     Shaking {
         give_up_at: Instant,
         retransmit_at: Instant,
@@ -158,6 +160,12 @@ enum State {
     },
     Connected,
     Over,
+}
+
+impl State {
+    fn shaking(now: Instant, give_up_at: Instant) -> Self {
+        Self::Shaking { give_up_at, retransmit_at: now + RETRANSMIT_FIRST, pause: RETRANSMIT_FIRST }
+    }
 }
 
 impl fmt::Debug for Handshake {
@@ -173,22 +181,20 @@ impl Handshake {
     /// [`DtlsError::Config`] for an unusable combination of settings.
     pub fn new(now: Instant, certificate: &Certificate, settings: Settings) -> Result<Self, DtlsError> {
         let give_up_at = now + HANDSHAKE_TIMEOUT;
-        let role = settings.role;
-        let config = engine_config(certificate, settings).map_err(DtlsError::Config)?;
-        let (server, state) = match role {
-            DtlsRole::Client => (
-                None,
-                State::Shaking { give_up_at, retransmit_at: now + RETRANSMIT_FIRST, pause: RETRANSMIT_FIRST },
-            ),
-            DtlsRole::Server => (Some(Arc::clone(&config)), State::Listening { give_up_at }),
+        let mut handshake = Self {
+            engine: Endpoint::new(PLACEHOLDER, TransportProtocol::UDP, None),
+            certificate: certificate.clone(),
+            settings,
+            answered: false,
+            state: State::Listening { give_up_at, hello: Hello::default() },
+            outputs: std::collections::VecDeque::new(),
         };
-        let mut engine = Endpoint::new(PLACEHOLDER, TransportProtocol::UDP, server);
-        if role == DtlsRole::Client {
-            engine.connect(now, PLACEHOLDER, config, None).map_err(DtlsError::Config)?;
+        if handshake.settings.role == DtlsRole::Client {
+            let config = engine_config(certificate, &handshake.settings).map_err(DtlsError::Config)?;
+            handshake.engine.connect(now, PLACEHOLDER, config, None).map_err(DtlsError::Config)?;
+            handshake.state = State::shaking(now, give_up_at);
+            handshake.drain_engine();
         }
-        let outputs = std::collections::VecDeque::new();
-        let mut handshake = Self { engine, role, answered: false, state, outputs };
-        handshake.drain_engine();
         Ok(handshake)
     }
 
@@ -210,7 +216,7 @@ impl Handshake {
     /// When [`Input::Tick`] is due.
     pub const fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Listening { give_up_at } => Some(give_up_at),
+            State::Listening { give_up_at, .. } => Some(give_up_at),
             State::Shaking { retransmit_at, .. } => Some(retransmit_at),
             State::Connected | State::Over => None,
         }
@@ -223,7 +229,7 @@ impl Handshake {
 
     fn tick(&mut self, now: Instant) {
         match &mut self.state {
-            State::Listening { give_up_at } | State::Shaking { give_up_at, .. } if now >= *give_up_at => {
+            State::Listening { give_up_at, .. } | State::Shaking { give_up_at, .. } if now >= *give_up_at => {
                 self.fail(DtlsError::TimedOut);
             }
             State::Shaking { retransmit_at, pause, .. } if now >= *retransmit_at => {
@@ -242,17 +248,43 @@ impl Handshake {
         if bytes.is_empty() {
             return;
         }
-        match self.state {
+        match &mut self.state {
             // A late datagram would open a new association.
-            State::Over => return,
-            // The flight may be answered by a new one, which begins its own series of retransmissions.
-            State::Listening { give_up_at } | State::Shaking { give_up_at, .. } => {
-                let retransmit_at = now + RETRANSMIT_FIRST;
-                self.state = State::Shaking { give_up_at, retransmit_at, pause: RETRANSMIT_FIRST };
+            State::Over => {}
+            State::Listening { give_up_at, hello } => {
+                let give_up_at = *give_up_at;
+                if let Some(offered) = hello.add(&bytes) {
+                    self.state = State::shaking(now, give_up_at);
+                    self.listen(offered.profiles.as_deref());
+                    offered.datagrams.iter().for_each(|bytes| self.feed(now, bytes));
+                }
             }
-            State::Connected => {}
+            State::Shaking { give_up_at, .. } => {
+                // The flight may be answered by a new one, which begins its own series of retransmissions.
+                self.state = State::shaking(now, *give_up_at);
+                self.feed(now, &bytes);
+            }
+            State::Connected => self.feed(now, &bytes),
         }
-        match self.engine.read(now, PLACEHOLDER, None, BytesMut::from(&bytes[..])) {
+    }
+
+    /// Prepares the engine for the first flight: only the best of the offered profiles is left to agree upon.
+    fn listen(&mut self, offered: Option<&[Profile]>) {
+        if let Some(offered) = offered {
+            let best = self.settings.profiles.iter().find(|profile| offered.contains(profile)).copied();
+            self.settings.profiles = best.into_iter().collect();
+        }
+        match engine_config(&self.certificate, &self.settings) {
+            Ok(config) => self.engine.set_server_config(Some(config)),
+            Err(source) => self.fail(DtlsError::Config(source)),
+        }
+    }
+
+    fn feed(&mut self, now: Instant, bytes: &[u8]) {
+        if self.is_over() {
+            return;
+        }
+        match self.engine.read(now, PLACEHOLDER, None, BytesMut::from(bytes)) {
             Ok(events) => events.into_iter().for_each(|event| self.engine_event(&event)),
             // Once the keys are there the media does not depend on what else arrives here.
             Err(_) if matches!(self.state, State::Connected) => {}
@@ -269,7 +301,7 @@ impl Handshake {
                 && self.answered
                 && record.kind == RECORD_HANDSHAKE
                 && record.epoch == 0
-                && match self.role {
+                && match self.settings.role {
                     DtlsRole::Client => true,
                     DtlsRole::Server => record.message == Some(MESSAGE_CLIENT_HELLO),
                 }
@@ -327,7 +359,7 @@ impl Handshake {
     fn drain_engine(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
             let bytes = transmit.message.to_vec();
-            self.answered |= records(&bytes).any(|record| match self.role {
+            self.answered |= records(&bytes).any(|record| match self.settings.role {
                 DtlsRole::Client => record.kind == RECORD_CHANGE_CIPHER,
                 DtlsRole::Server => record.message == Some(MESSAGE_SERVER_HELLO),
             });
@@ -343,6 +375,13 @@ const RECORD_CHANGE_CIPHER: u8 = 20;
 const RECORD_HANDSHAKE: u8 = 22;
 const MESSAGE_CLIENT_HELLO: u8 = 1;
 const MESSAGE_SERVER_HELLO: u8 = 2;
+
+impl<'a> Record<'a> {
+    /// What is behind the header.
+    fn content(&self) -> &'a [u8] {
+        self.bytes.get(RECORD_HEADER_BYTES..).unwrap_or_default()
+    }
+}
 
 /// One record of a datagram (RFC 6347 section 4.1).
 struct Record<'a> {
@@ -371,13 +410,13 @@ fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
 
 fn engine_config(
     certificate: &Certificate,
-    settings: Settings,
+    settings: &Settings,
 ) -> Result<Arc<HandshakeConfig>, rtc::shared::error::Error> {
-    let profiles = settings.profiles.into_iter().map(|profile| match profile {
+    let profiles = settings.profiles.iter().map(|profile| match profile {
         Profile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
         Profile::Aes128CmHmacSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
     });
-    let fingerprints = settings.fingerprints;
+    let fingerprints = settings.fingerprints.clone();
     let config = ConfigBuilder::default()
         .with_crypto_provider(Arc::clone(&certificate.provider))
         .with_certificates(vec![certificate.certificate.clone()])
@@ -493,11 +532,13 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_export_the_same_keys_and_the_clients_first_profile_wins() {
+    fn both_ends_export_the_same_keys_and_the_servers_order_of_profiles_wins() {
         for (client, server, agreed) in [
             (&BOTH[..], &BOTH[..], BOTH[0]),
             (&BOTH[..], &BOTH[1..], BOTH[1]),
-            (&[BOTH[1], BOTH[0]], &BOTH[..], BOTH[1]),
+            (&[BOTH[1], BOTH[0]], &BOTH[..], BOTH[0]),
+            (&BOTH[..1], &BOTH[..], BOTH[0]),
+            (&BOTH[1..], &BOTH[..], BOTH[1]),
         ] {
             let mut pair = Pair::new(0, 0, client, server);
             pair.run();

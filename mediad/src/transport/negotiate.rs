@@ -7,7 +7,7 @@
 //! A publisher sends at most one audio and one video section, with simulcast by `a=rid`. A player receives slot k in
 //! the k-th audio and the k-th video section, which share an msid (lip sync) and keep their SSRCs for the life of the
 //! endpoint. Everything runs over one BUNDLE transport with rtcp-mux; data channels and all else are rejected.
-//! Where the client leaves the choice we are the DTLS client, so that our order of SRTP profiles decides.
+//! Where the client leaves the choice we are the DTLS server, which decides about the SRTP profile.
 
 mod codecs;
 mod extensions;

@@ -57,9 +57,9 @@ pub struct Fingerprint {
 /// `a=setup` as it was settled, from our side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum DtlsRole {
-    /// We send the ClientHello (`active`): our SRTP profile list decides.
+    /// We send the ClientHello (`active`).
     Client,
-    /// The client does.
+    /// The client does: we decide about the SRTP profile.
     Server,
 }
 

@@ -48,8 +48,9 @@ pub(super) fn transport(
         return Err(NegotiateError::invalid("no a=fingerprint of sha-256, sha-384 or sha-512"));
     }
     let dtls = match (description.value(section, "setup"), answerer) {
-        (Some("actpass" | "passive"), Answerer::Us) | (Some("passive"), Answerer::Client) => DtlsRole::Client,
-        (Some("active"), _) => DtlsRole::Server,
+        // As the server we choose the SRTP profile: BoringSSL as the server takes the dear one.
+        (Some("actpass"), Answerer::Us) | (Some("active"), _) => DtlsRole::Server,
+        (Some("passive"), _) => DtlsRole::Client,
         (Some(_) | None, _) => return Err(NegotiateError::invalid("no usable a=setup")),
     };
     let lite = description.attributes.iter().any(|attribute| attribute.name == "ice-lite");

@@ -105,14 +105,14 @@ fn chromiums_simulcast_is_agreed_upon_in_full() {
     assert_eq!(video.extensions, expected);
     assert_eq!(audio.extensions.audio_level, Some(1));
     let spec = &negotiated.spec;
-    assert_eq!((spec.dtls, spec.remote_lite), (DtlsRole::Client, false));
+    assert_eq!((spec.dtls, spec.remote_lite), (DtlsRole::Server, false));
     assert_eq!(spec.remote_ice.ufrag, "fQT/");
     assert_eq!(spec.remote_candidates.len(), 4);
     assert_eq!(spec.fingerprints[0].bytes.len(), 32);
     let sdp = &negotiated.ready.sdp;
     for wanted in [
         "a=group:BUNDLE 0 1\r\n",
-        "a=setup:active\r\n",
+        "a=setup:passive\r\n",
         "a=recvonly\r\n",
         "a=simulcast:recv l;m;h\r\n",
         "a=rid:m recv\r\n",
@@ -244,7 +244,7 @@ fn an_offer_without_what_is_required_is_refused_with_the_reason() {
 #[test]
 fn the_role_that_the_client_leaves_us_is_taken() {
     for (offered, role, answered) in [
-        ("a=setup:actpass", DtlsRole::Client, "a=setup:active"),
+        ("a=setup:actpass", DtlsRole::Server, "a=setup:passive"),
         ("a=setup:passive", DtlsRole::Client, "a=setup:active"),
         ("a=setup:active", DtlsRole::Server, "a=setup:passive"),
     ] {
