@@ -1,0 +1,265 @@
+//! Pure: no clock, no I/O, no async.
+//!
+//! The live entities: each is its record (durable) and what is soft: lost with masterd and found again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::{
+    BootId, ConnectionKey, EndpointKey, EventSeq, Generation, NodeKey, OpId, SessionKey, StreamKey,
+};
+use common::wire::node::{EndpointAt, EndpointKind, Load, ToNode};
+
+use super::op::{ClientInfo, Event, PublishOptions, RequestId, UnixMillis, ViewerId};
+use super::record::{ClosedRecord, ConnectionRecord, EndpointRecord, NodeRecord, SessionRecord};
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) record: SessionRecord,
+    pub(crate) connections: BTreeSet<ConnectionKey>,
+    /// Published streams and their endpoints.
+    pub(crate) streams: BTreeMap<StreamKey, EndpointKey>,
+    /// Endpoints that play the session.
+    pub(crate) players: BTreeSet<EndpointKey>,
+    /// Joins under way.
+    pub(crate) openings: BTreeSet<OpId>,
+    /// Streams by how recently they were loud, newest first.
+    pub(crate) loud: Vec<StreamKey>,
+    /// Nodes that have refused the present joins.
+    pub(crate) tried: BTreeSet<NodeKey>,
+    /// Most participants at once, from which sizes are learned.
+    pub(crate) participants_max: usize,
+    /// Link of the home node by which it confirmed the session; 0 is none since the start of masterd.
+    pub(crate) confirmed_link: u64,
+}
+
+impl Session {
+    pub(crate) const fn new(record: SessionRecord) -> Self {
+        Self {
+            record,
+            connections: BTreeSet::new(),
+            streams: BTreeMap::new(),
+            players: BTreeSet::new(),
+            openings: BTreeSet::new(),
+            loud: Vec::new(),
+            tried: BTreeSet::new(),
+            participants_max: 0,
+            confirmed_link: 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) record: ConnectionRecord,
+    pub(crate) endpoints: BTreeSet<EndpointKey>,
+    pub(crate) openings: BTreeSet<OpId>,
+    pub(crate) viewers: BTreeSet<ViewerId>,
+    /// Set while nothing holds an admitted connection.
+    pub(crate) idle_since: Option<Duration>,
+    /// Home generation for which the node was told what this connection may do.
+    pub(crate) permitted: Option<Generation>,
+}
+
+impl Connection {
+    pub(crate) const fn new(record: ConnectionRecord) -> Self {
+        Self {
+            record,
+            endpoints: BTreeSet::new(),
+            openings: BTreeSet::new(),
+            viewers: BTreeSet::new(),
+            idle_since: None,
+            permitted: None,
+        }
+    }
+
+    /// Something keeps it in the session.
+    pub(crate) fn is_held(&self) -> bool {
+        !(self.endpoints.is_empty() && self.openings.is_empty() && self.viewers.is_empty())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) record: EndpointRecord,
+    /// Link of the node by which it confirmed the endpoint; 0 is none since the start of masterd.
+    pub(crate) confirmed_link: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) record: NodeRecord,
+    pub(crate) link: Link,
+    /// Counts the links since the start of masterd.
+    pub(crate) links: u64,
+    /// Core time of the newest sign of life.
+    pub(crate) heard_at: Duration,
+    pub(crate) suspect: bool,
+    /// Turns of each worker's loop and the core time at which they last changed.
+    pub(crate) turns: Vec<(u64, Duration)>,
+    pub(crate) load: Load,
+    pub(crate) load_at: Option<Duration>,
+    /// Sessions whose home it is.
+    pub(crate) sessions: BTreeSet<SessionKey>,
+    /// Unanswered commands.
+    pub(crate) commands: BTreeSet<OpId>,
+    /// Newest event taken in.
+    pub(crate) event_seq: u64,
+    pub(crate) inventory: Inventoried,
+    /// Found by the newest inventory and not wanted.
+    pub(crate) orphans: Inventoried,
+    pub(crate) orphans_due: Option<Duration>,
+    /// Counts placements; lower is longer ago.
+    pub(crate) placed: u64,
+    pub(crate) reservations: VecDeque<Reservation>,
+}
+
+impl Node {
+    pub(crate) fn new(record: NodeRecord, heard_at: Duration, unix: UnixMillis) -> Self {
+        Self {
+            record,
+            link: Link::Down { since: unix, was_up_since: None },
+            links: 0,
+            heard_at,
+            suspect: false,
+            turns: Vec::new(),
+            load: Load::default(),
+            load_at: None,
+            sessions: BTreeSet::new(),
+            commands: BTreeSet::new(),
+            event_seq: 0,
+            inventory: Inventoried::default(),
+            orphans: Inventoried::default(),
+            orphans_due: None,
+            placed: 0,
+            reservations: VecDeque::new(),
+        }
+    }
+
+    pub(crate) const fn is_connected(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
+    /// Since when it is connected, or was.
+    pub(crate) const fn connected_at(&self) -> Option<UnixMillis> {
+        match self.link {
+            Link::Down { was_up_since, .. } => was_up_since,
+            Link::Up { since } => Some(since),
+        }
+    }
+
+    /// Since when it is cut off.
+    pub(crate) const fn disconnected_at(&self) -> Option<UnixMillis> {
+        match self.link {
+            Link::Down { since, .. } => Some(since),
+            Link::Up { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_boot(&self, boot: BootId) -> bool {
+        self.record.boot == boot
+    }
+}
+
+/// A node's connection to masterd.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Link {
+    Down { since: UnixMillis, was_up_since: Option<UnixMillis> },
+    Up { since: UnixMillis },
+}
+
+/// What a node says it runs, while its chunks arrive.
+#[derive(Debug, Default)]
+pub(crate) struct Inventoried {
+    pub(crate) sessions: BTreeMap<SessionKey, Generation>,
+    pub(crate) endpoints: BTreeMap<EndpointKey, EndpointAt>,
+}
+
+/// Load that a placed session will bring, in stress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reservation {
+    pub(crate) at: Duration,
+    pub(crate) stress: f64,
+}
+
+/// The events of one session (key 0: of the cluster) and their readers.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) name: String,
+    pub(crate) started: UnixMillis,
+    pub(crate) events: VecDeque<Arc<Event>>,
+    pub(crate) head: EventSeq,
+    pub(crate) viewers: BTreeSet<ViewerId>,
+    /// Set when the session is closed.
+    pub(crate) closed: Option<ClosedRecord>,
+}
+
+impl Log {
+    pub(crate) const fn new(name: String, started: UnixMillis, head: EventSeq) -> Self {
+        Self { name, started, events: VecDeque::new(), head, viewers: BTreeSet::new(), closed: None }
+    }
+}
+
+/// A reader of a log.
+#[derive(Clone, Debug)]
+pub(crate) struct Viewer {
+    pub(crate) session: SessionKey,
+    /// None is the application, which sees everything.
+    pub(crate) connection: Option<(ConnectionKey, String)>,
+}
+
+/// An unanswered command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) node: NodeKey,
+    pub(crate) session: SessionKey,
+    pub(crate) message: ToNode,
+    pub(crate) purpose: Purpose,
+    /// None is never: it is sent again until the node answers or is gone.
+    pub(crate) give_up_at: Option<Duration>,
+}
+
+/// What a command's answer is for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    Bind { endpoint: EndpointKey },
+    Close,
+    Open(Box<Opening>),
+    Permit,
+    SessionOpen,
+    Trickle { req: RequestId, endpoint: EndpointKey },
+}
+
+/// A media resource that is being opened. Soft: when masterd dies, nothing has happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub(crate) req: RequestId,
+    pub(crate) connection: ConnectionKey,
+    pub(crate) endpoint: EndpointKey,
+    pub(crate) generation: Generation,
+    pub(crate) kind: EndpointKind,
+    pub(crate) client: ClientInfo,
+    pub(crate) media: PublishOptions,
+    /// Nodes that this join was tried on.
+    pub(crate) attempts: u8,
+}
+
+/// Something that is due at some time. A timer whose reason has gone does nothing when it fires.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Timer {
+    /// A closed session's events are no longer kept.
+    Closed(SessionKey),
+    /// A command is to be sent again or given up.
+    Command(OpId),
+    /// Lazy changes become a batch.
+    Flush,
+    /// Sessions that nobody joins.
+    Garbage,
+    /// Silence of nodes.
+    Heartbeats,
+    /// A connection that nothing holds leaves.
+    Idle(ConnectionKey),
+    /// What a node runs and nobody wants is closed.
+    Orphans(NodeKey),
+}

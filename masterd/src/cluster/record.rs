@@ -1,0 +1,228 @@
+//! Pure: no clock, no I/O, no async.
+//!
+//! What is stored of each entity, and under which key. A stored struct is postcard bytes: a change of its fields is a
+//! new schema (`store::SCHEMA`).
+
+use std::collections::BTreeMap;
+
+use common::id::{
+    BootId, ConnectionKey, DecisionKey, EndpointKey, EventSeq, Generation, NodeKey, SessionKey, StreamKey,
+};
+use common::wire::node::{Capacity, EndpointKind, MediaKind, SlotGap};
+use serde::{Deserialize, Serialize};
+
+use super::op::{
+    ClientInfo, ConnectionProperties, NodeStatus, PublishOptions, SessionProperties, UnixMillis,
+};
+
+/// Names one record.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum RecordKey {
+    Closed(SessionKey),
+    Connection(ConnectionKey),
+    Decision(DecisionKey),
+    Endpoint(EndpointKey),
+    Event(SessionKey, EventSeq),
+    Node(NodeKey),
+    Session(SessionKey),
+}
+
+impl RecordKey {
+    /// One letter for the family, then the keys in big-endian order, so that a family is sorted by age.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let (family, key) = match self {
+            Self::Closed(key) => (b'x', key.0),
+            Self::Connection(key) => (b'c', key.0),
+            Self::Decision(key) => (b'd', key.0),
+            Self::Endpoint(key) => (b'e', key.0),
+            Self::Event(key, _) => (b'l', key.0),
+            Self::Node(key) => (b'n', key.0),
+            Self::Session(key) => (b's', key.0),
+        };
+        let mut bytes = Vec::with_capacity(17);
+        bytes.push(family);
+        bytes.extend_from_slice(&key.to_be_bytes());
+        if let Self::Event(_, seq) = self {
+            bytes.extend_from_slice(&seq.0.to_be_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (family, rest) = bytes.split_first()?;
+        let (key, rest) = rest.split_first_chunk::<8>()?;
+        let key = u64::from_be_bytes(*key);
+        if *family == b'l' {
+            let seq = u64::from_be_bytes(rest.try_into().ok()?);
+            return Some(Self::Event(SessionKey(key), EventSeq(seq)));
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        match family {
+            b'x' => Some(Self::Closed(SessionKey(key))),
+            b'c' => Some(Self::Connection(ConnectionKey(key))),
+            b'd' => Some(Self::Decision(DecisionKey(key))),
+            b'e' => Some(Self::Endpoint(EndpointKey(key))),
+            b'n' => Some(Self::Node(NodeKey(key))),
+            b's' => Some(Self::Session(SessionKey(key))),
+            _ => None,
+        }
+    }
+}
+
+/// Where a session's media runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Home {
+    pub(crate) node: NodeKey,
+    pub(crate) generation: Generation,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SessionRecord {
+    pub(crate) name: String,
+    pub(crate) created_at: UnixMillis,
+    pub(crate) properties: SessionProperties,
+    /// Somebody has joined.
+    pub(crate) active: bool,
+    /// Stored only while active: the placement of a join that is under way dies with masterd.
+    pub(crate) home: Option<Home>,
+    /// Node that the newest `SessionPlaced` named.
+    pub(crate) announced: Option<NodeKey>,
+}
+
+/// A closed session whose events can still be read.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClosedRecord {
+    pub(crate) name: String,
+    pub(crate) created_at: UnixMillis,
+    pub(crate) closed_at: UnixMillis,
+    /// Tokens of those who were in it at its end, with their connections' names.
+    pub(crate) bearers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ConnectionRecord {
+    pub(crate) session: SessionKey,
+    pub(crate) name: String,
+    pub(crate) token: String,
+    pub(crate) created_at: UnixMillis,
+    pub(crate) properties: ConnectionProperties,
+    pub(crate) active: Option<Admission>,
+}
+
+/// A connection has joined.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Admission {
+    pub(crate) at: UnixMillis,
+    pub(crate) client: ClientInfo,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EndpointRecord {
+    pub(crate) session: SessionKey,
+    pub(crate) connection: ConnectionKey,
+    pub(crate) kind: EndpointKind,
+    /// Public name of the resource.
+    pub(crate) resource: String,
+    /// Counts ICE restarts: the ETag.
+    pub(crate) version: u32,
+    pub(crate) generation: Generation,
+    pub(crate) publication: Option<Publication>,
+    pub(crate) audio: Vec<Section>,
+    pub(crate) video: Vec<Section>,
+    /// Streams that the client wants in certain video slots.
+    pub(crate) pins: BTreeMap<u16, StreamKey>,
+    /// What is received, since when.
+    pub(crate) subscribed: BTreeMap<StreamKey, UnixMillis>,
+}
+
+impl EndpointRecord {
+    pub(crate) const fn sections(&self, kind: MediaKind) -> &Vec<Section> {
+        match kind {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+        }
+    }
+
+    pub(crate) const fn sections_mut(&mut self, kind: MediaKind) -> &mut Vec<Section> {
+        match kind {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        }
+    }
+}
+
+/// One audio or video section of an endpoint that plays a session.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Section {
+    /// What it is to carry.
+    pub(crate) stream: Option<StreamKey>,
+    /// Why it does not.
+    pub(crate) gap: Option<SlotGap>,
+}
+
+/// The stream of an endpoint that publishes.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Publication {
+    pub(crate) stream: StreamKey,
+    pub(crate) name: String,
+    pub(crate) published_at: UnixMillis,
+    pub(crate) has_audio: bool,
+    pub(crate) has_video: bool,
+    pub(crate) options: PublishOptions,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NodeRecord {
+    /// `media_...`.
+    pub(crate) name: String,
+    pub(crate) environment: String,
+    pub(crate) boot: BootId,
+    pub(crate) status: NodeStatus,
+    /// The operators want it drained, across restarts of the node.
+    pub(crate) drain: bool,
+    pub(crate) address: String,
+    pub(crate) program: String,
+    pub(crate) recorder: bool,
+    pub(crate) capacity: Capacity,
+    pub(crate) launched_at: UnixMillis,
+    pub(crate) lost_at: Option<UnixMillis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DecisionRecord {
+    pub(crate) at: UnixMillis,
+    pub(crate) session: String,
+    pub(crate) chosen: Option<String>,
+    pub(crate) verdicts: Vec<(String, Option<f64>, String)>,
+}
+
+/// Postcard bytes of a record.
+pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    // Records hold only integers, strings, options, enums, maps and sequences of known length.
+    postcard::to_allocvec(record).expect("every record is serialisable")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_round_trip_and_rubbish_is_refused() {
+        for key in [
+            RecordKey::Closed(SessionKey(1)),
+            RecordKey::Connection(ConnectionKey(u64::MAX)),
+            RecordKey::Decision(DecisionKey(0)),
+            RecordKey::Endpoint(EndpointKey(7)),
+            RecordKey::Event(SessionKey(1), EventSeq(2)),
+            RecordKey::Node(NodeKey(3)),
+            RecordKey::Session(SessionKey(4)),
+        ] {
+            assert_eq!(RecordKey::from_bytes(&key.to_bytes()), Some(key));
+        }
+        for bytes in [&b""[..], b"s", b"s1234567", b"s123456789", b"z12345678", b"l12345678"] {
+            assert_eq!(RecordKey::from_bytes(bytes), None);
+        }
+    }
+}
