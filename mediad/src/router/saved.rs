@@ -1,0 +1,157 @@
+//! Pure: no clock, no I/O, no async.
+//!
+//! What of an endpoint's media must survive a move to another node: leases, so that no nonce is used twice, and
+//! counters, so that the client sees one encoder. Bindings come from masterd again, rings fill anew.
+
+use std::time::Instant;
+
+use common::id::EndpointKey;
+use common::wire::node::MediaKind;
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::{GRANT, RTCP_GRANT, Source};
+use super::{EndpointIndex, Router};
+use crate::codec::descriptor::Counters;
+use crate::transport::lease::{Lease, RTCP_INDEX_END, RtcpLease, SavedLease};
+use crate::transport::srtp::RxStream;
+
+/// Media part of a saved endpoint.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SavedMedia {
+    /// RTP sources and how far each was received, for `Opener::resume`.
+    pub rtp: Vec<RxStream>,
+    /// RTCP sources and how far each was received.
+    pub rtcp: Vec<RxStream>,
+    /// Which encoding each incoming SSRC is: without it, packets after the move could not be told apart, for their
+    /// senders have stopped to name them.
+    pub sources: Vec<SavedSource>,
+    /// Outgoing flows.
+    pub legs: Vec<SavedLeg>,
+    /// Where the successor's SRTCP indexes begin.
+    pub srtcp_until: u32,
+    /// Next transport-wide number.
+    pub transport_seq: u16,
+}
+
+/// One incoming SSRC.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SavedSource {
+    /// It.
+    pub ssrc: u32,
+    /// The k-th section that we receive in, from 0.
+    pub section: u8,
+    /// Position of the encoding in that section.
+    pub encoding: u8,
+    /// It repairs the encoding.
+    pub repair: bool,
+}
+
+/// One outgoing flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SavedLeg {
+    /// Its slot.
+    pub slot: u16,
+    /// Its audio or video section.
+    pub kind: MediaKind,
+    /// Its media packets.
+    pub lease: SavedLease,
+    /// Its retransmissions.
+    pub rtx: SavedLease,
+    /// Whether anything was sent.
+    pub sent: bool,
+    /// Newest timestamp.
+    pub timestamp: u32,
+    /// Age of that packet at the time of saving, microseconds.
+    pub age_us: u64,
+    /// Newest picture id, TL0PICIDX, KEYIDX; none without.
+    pub counters: Option<(u16, u8, u8)>,
+    /// Newest frame number of dependency descriptors.
+    pub frame: Option<u16>,
+    /// Packets and payload bytes sent, for sender reports.
+    pub sent_counts: (u64, u64),
+}
+
+impl Router {
+    /// Saves an endpoint and extends its leases by about two seconds. From the first call on, only further calls extend
+    /// them: a node that is cut off stops there, and whoever has the saved state begins there.
+    pub fn checkpoint(&mut self, now: Instant, endpoint: EndpointKey) -> Option<SavedMedia> {
+        let us = self.us(now);
+        let index = self.index(endpoint)?;
+        let endpoint = self.endpoints.find_mut(index.0)?;
+        let link = &mut endpoint.link;
+        link.bounded = true;
+        link.rtcp.grant(link.rtcp.next().saturating_add(RTCP_GRANT).min(RTCP_INDEX_END));
+        for leg in &mut endpoint.legs {
+            leg.lease.grant(leg.lease.next() + GRANT);
+            leg.rtx.grant(leg.rtx.next() + GRANT);
+        }
+        let legs = endpoint.legs.iter().map(|leg| {
+            let counters = leg.last.counters;
+            SavedLeg {
+                slot: leg.slot,
+                kind: leg.kind,
+                lease: leg.lease.save(),
+                rtx: leg.rtx.save(),
+                sent: leg.last.sent,
+                timestamp: leg.last.timestamp,
+                age_us: us.saturating_sub(leg.last.arrival_us),
+                counters: (counters.fields != 0).then_some((counters.picture_id, counters.tl0, counters.key_index)),
+                frame: leg.last.frame,
+                sent_counts: (leg.packets, leg.octets),
+            }
+        });
+        let sources = endpoint.sources.iter().map(|source| SavedSource {
+            ssrc: source.ssrc,
+            section: source.section,
+            encoding: source.encoding,
+            repair: source.repair,
+        });
+        Some(SavedMedia {
+            legs: legs.collect(),
+            sources: sources.collect(),
+            rtp: link.opener.iter().flat_map(|opener| opener.rtp_streams()).collect(),
+            rtcp: link.opener.iter().flat_map(|opener| opener.rtcp_streams()).collect(),
+            srtcp_until: link.rtcp.granted_until(),
+            transport_seq: link.transport_seq,
+        })
+    }
+
+    /// Puts a saved state into an endpoint that was just opened with the same specification. Call it before
+    /// [`Self::install_keys`]; the opener there is `Opener::resume` with the saved streams.
+    pub fn restore(&mut self, now: Instant, index: EndpointIndex, saved: &SavedMedia) {
+        let us = self.us(now);
+        let Some(endpoint) = self.endpoints.find_mut(index.0) else { return };
+        endpoint.link.rtcp = RtcpLease::resume(saved.srtcp_until);
+        // The predecessor may have gone on for as many packets as its leases allow.
+        endpoint.link.transport_seq = saved.transport_seq.wrapping_add(GRANT as u16);
+        for old in &saved.legs {
+            let Some(at) = endpoint.leg_of(old.slot, old.kind) else { continue };
+            let leg = &mut endpoint.legs[at];
+            leg.lease = Lease::resume(old.lease);
+            leg.rtx = Lease::resume(old.rtx);
+            leg.last.sent = old.sent;
+            leg.last.timestamp = old.timestamp;
+            leg.last.arrival_us = us.saturating_sub(old.age_us);
+            if let Some((picture_id, tl0, key_index)) = old.counters {
+                leg.last.counters = Counters { fields: COUNTERS_KNOWN, picture_id, tl0, key_index };
+            }
+            leg.last.frame = old.frame;
+            (leg.packets, leg.octets) = old.sent_counts;
+        }
+        let sections = endpoint.sections.len();
+        let known = saved.sources.iter().filter(|source| usize::from(source.section) < sections);
+        let sources: Vec<Source> = known
+            .take(crate::transport::srtp::SOURCES_MAX)
+            .map(|old| Source { ssrc: old.ssrc, section: old.section, encoding: old.encoding, repair: old.repair })
+            .collect();
+        for source in sources {
+            if let Some(endpoint) = self.endpoints.find_mut(index.0).filter(|found| found.source(source.ssrc).is_none()) {
+                endpoint.sources.push(source);
+                self.bind_source(index, source);
+            }
+        }
+    }
+}
+
+/// Counters of a leg that never sent have no fields.
+const COUNTERS_KNOWN: u8 = crate::codec::descriptor::PICTURE_ID;
