@@ -66,8 +66,14 @@ pub fn compatible(published: (Codec, &str), offered: (Codec, &str)) -> bool {
     published.0 == offered.0
         && match published.0 {
             Codec::H264 => h264::compatible(published.1, offered.1),
-            Codec::Vp9 => parameter(published.1, "profile-id").unwrap_or("0") == parameter(offered.1, "profile-id").unwrap_or("0"),
-            Codec::Av1 => parameter(published.1, "profile").unwrap_or("0") == parameter(offered.1, "profile").unwrap_or("0"),
+            Codec::Vp9 => {
+                parameter(published.1, "profile-id").unwrap_or("0")
+                    == parameter(offered.1, "profile-id").unwrap_or("0")
+            }
+            Codec::Av1 => {
+                parameter(published.1, "profile").unwrap_or("0")
+                    == parameter(offered.1, "profile").unwrap_or("0")
+            }
             Codec::H265 | Codec::Opus | Codec::Red | Codec::Vp8 => true,
         }
 }

@@ -61,7 +61,8 @@ impl TxBatch {
 
     /// Whether `count` more datagrams of at most `bytes` bytes each fit.
     pub fn has_room(&self, count: usize, bytes: usize) -> bool {
-        self.datagrams.len() + count <= self.datagrams.capacity() && self.used + count * bytes <= self.area.len()
+        self.datagrams.len() + count <= self.datagrams.capacity()
+            && self.used + count * bytes <= self.area.len()
     }
 
     /// The free part of the area, or none when no datagram fits any more. Follow up with [`Self::commit`].
@@ -135,8 +136,13 @@ impl Iterator for Runs<'_> {
 
     fn next(&mut self) -> Option<TxRun> {
         let (first, others) = self.rest.split_first()?;
-        let mut run =
-            TxRun { dest: first.dest, offset: first.offset, len: u32::from(first.len), segment: first.len, count: 1 };
+        let mut run = TxRun {
+            dest: first.dest,
+            offset: first.offset,
+            len: u32::from(first.len),
+            segment: first.len,
+            count: 1,
+        };
         for datagram in others {
             let joined = run.len as usize + usize::from(datagram.len);
             if datagram.dest != run.dest

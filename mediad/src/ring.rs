@@ -109,7 +109,9 @@ impl PacketMeta {
                 self.tl0,
                 self.key_index,
             ]),
-            self.picture_id as u64 | (self.dependency_offset as u64) << 16 | (self.dependency_len as u64) << 32
+            self.picture_id as u64
+                | (self.dependency_offset as u64) << 16
+                | (self.dependency_len as u64) << 32
                 | (self.playout_delay as u64 & 0xff_ffff) << 40,
         ]
     }
@@ -243,7 +245,8 @@ impl Shared {
         // Pairs with the writer's release fence: whoever saw one of its later words sees its marks too.
         fence(Ordering::Acquire);
         let reserved = self.reserved.load(Ordering::Relaxed);
-        let intact = slot.stamp.load(Ordering::Relaxed) == stamp && reserved <= start + self.words.len() as u64;
+        let intact =
+            slot.stamp.load(Ordering::Relaxed) == stamp && reserved <= start + self.words.len() as u64;
         intact.then(|| (PacketMeta::from_words(meta), len))
     }
 
@@ -351,9 +354,8 @@ impl TrackWriter {
     pub fn meta(&self, seq: RingSeq) -> Option<PacketMeta> {
         let slot = self.shared.slot(seq.0);
         // The writer itself asks: nobody changes the slot meanwhile.
-        (slot.stamp.load(Ordering::Relaxed) == 2 * seq.0 + 2).then(|| {
-            PacketMeta::from_words(std::array::from_fn(|at| slot.meta[at].load(Ordering::Relaxed)))
-        })
+        (slot.stamp.load(Ordering::Relaxed) == 2 * seq.0 + 2)
+            .then(|| PacketMeta::from_words(std::array::from_fn(|at| slot.meta[at].load(Ordering::Relaxed))))
     }
 
     /// First packet of the newest key frame, while it is there.

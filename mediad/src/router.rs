@@ -23,8 +23,6 @@ mod saved;
 mod slab;
 mod speaker;
 mod stats;
-#[cfg(test)]
-mod tests;
 mod track;
 
 use std::collections::{HashMap, VecDeque};
@@ -292,7 +290,9 @@ impl Router {
             return Err(OpenError::Limit(self.settings.endpoints_max));
         }
         match open.kind {
-            EndpointKind::Publish { stream } if self.is_published(stream) => return Err(OpenError::Published(stream)),
+            EndpointKind::Publish { stream } if self.is_published(stream) => {
+                return Err(OpenError::Published(stream));
+            }
             EndpointKind::Pair { stream } if !self.is_published(stream) => {
                 return Err(OpenError::UnknownStream(stream));
             }
@@ -304,7 +304,6 @@ impl Router {
             key: open.endpoint,
             session: open.session,
             connection: open.connection,
-            kind: open.kind,
             link: Link {
                 dest: None,
                 sealer: None,
@@ -334,7 +333,11 @@ impl Router {
             EndpointKind::Publish { stream } => self.publish(index, stream, open),
             EndpointKind::Pair { stream } => {
                 for kind in [MediaKind::Audio, MediaKind::Video] {
-                    self.fill(now, index, SlotBind { slot: 0, kind, source: Some(stream), spatial_max: u8::MAX });
+                    self.fill(
+                        now,
+                        index,
+                        SlotBind { slot: 0, kind, source: Some(stream), spatial_max: u8::MAX },
+                    );
                 }
             }
             EndpointKind::Slots => {}
@@ -402,12 +405,13 @@ impl Router {
     pub fn permit(&mut self, now: Instant, permit: &Permit) {
         let us = self.us(now);
         let session = self.sessions.entry(permit.session).or_default();
-        match session.permits.iter_mut().find(|old| old.connection == permit.connection) {
-            Some(old) => *old = *permit,
-            None if session.permits.len() < PERMITS_MAX => session.permits.push(*permit),
-            None => return,
+        session.permits.retain(|old| old.connection != permit.connection);
+        if session.permits.len() == PERMITS_MAX {
+            return;
         }
-        let of_connection = self.endpoints.iter().filter(|(_, endpoint)| endpoint.connection == permit.connection);
+        session.permits.push(*permit);
+        let of_connection =
+            self.endpoints.iter().filter(|(_, endpoint)| endpoint.connection == permit.connection);
         let indexes: Vec<EndpointIndex> = of_connection.map(|(key, _)| EndpointIndex(key)).collect();
         for index in indexes {
             self.apply_permit(us, index, permit);
@@ -603,7 +607,9 @@ impl Router {
 
     /// The endpoint can be sent to: whatever is bound may begin.
     fn begin(&mut self, index: EndpointIndex) {
-        let Some(endpoint) = self.endpoints.find(index.0).filter(|endpoint| endpoint.link.is_ready()) else { return };
+        let Some(endpoint) = self.endpoints.find(index.0).filter(|endpoint| endpoint.link.is_ready()) else {
+            return;
+        };
         for (at, leg) in endpoint.legs.iter().enumerate().filter(|(_, leg)| leg.source.is_some()) {
             if leg.current.is_none() {
                 self.starts.push((LegRef { endpoint: index.0.slot, leg: at as u16 }, false));

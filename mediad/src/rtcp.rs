@@ -307,7 +307,8 @@ impl<'a> Builder<'a> {
     /// A receiver report of at most 31 blocks.
     pub fn receiver_report(&mut self, ssrc: u32, blocks: &[Block]) -> bool {
         let blocks = &blocks[..blocks.len().min(BLOCKS_MAX)];
-        let Some(out) = self.packet(RECEIVER_REPORT, blocks.len() as u8, 4 + Block::BYTES * blocks.len()) else {
+        let Some(out) = self.packet(RECEIVER_REPORT, blocks.len() as u8, 4 + Block::BYTES * blocks.len())
+        else {
             return false;
         };
         out[0..4].copy_from_slice(&ssrc.to_be_bytes());
@@ -340,7 +341,9 @@ impl<'a> Builder<'a> {
         while taken < lost.len() && entries < room {
             let (base, mut mask) = (lost[taken], 0u16);
             taken += 1;
-            while let Some(distance) = lost.get(taken).map(|next| next.wrapping_sub(base)).filter(|d| (1..=16).contains(d)) {
+            while let Some(distance) =
+                lost.get(taken).map(|next| next.wrapping_sub(base)).filter(|d| (1..=16).contains(d))
+            {
                 mask |= 1 << (distance - 1);
                 taken += 1;
             }
@@ -419,7 +422,15 @@ mod tests {
     #[test]
     fn reports_round_trip() {
         let sender = SenderInfo { ntp: 0x1234_5678_9abc_def0, timestamp: 90_000, packets: 7, octets: 8000 };
-        let block = Block { ssrc: 9, fraction_lost: 3, lost: -2, highest: 70_000, jitter: 11, last_report: 5, delay: 6 };
+        let block = Block {
+            ssrc: 9,
+            fraction_lost: 3,
+            lost: -2,
+            highest: 70_000,
+            jitter: 11,
+            last_report: 5,
+            delay: 6,
+        };
         let bytes = build(|builder| {
             assert!(builder.sender_report(1, &sender) && builder.receiver_report(1, &[block, block]));
             assert!(builder.sdes(1, "plenum") && builder.pli(1, 9) && builder.bye(1));
@@ -445,7 +456,8 @@ mod tests {
     fn requests_of_others_are_read() {
         let fir = [0x84, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 3, 0, 0, 0];
         assert!(matches!(Compound::new(&fir).next(), Some(Packet::Fir(mut list)) if list.next() == Some(7)));
-        let remb = [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0x0b, 0, 1, 0, 0, 0, 7];
+        let remb =
+            [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0x0b, 0, 1, 0, 0, 0, 7];
         // Mantissa 0x30001, exponent 2.
         assert_eq!(Compound::new(&remb).next(), Some(Packet::Remb { rate_bps: 0x3_0001 << 2 }));
     }

@@ -333,7 +333,10 @@ mod tests {
         );
         let found = Found::read(&bytes, &Header::parse(&bytes).unwrap(), &ids);
         assert_eq!((&bytes[found.mid], &bytes[found.rid]), (&b"0"[..], &b"hi"[..]));
-        assert_eq!((found.transport_cc, found.audio_level, found.playout_delay), (Some(0x102), Some(0x85), Some(9)));
+        assert_eq!(
+            (found.transport_cc, found.audio_level, found.playout_delay),
+            (Some(0x102), Some(0x85), Some(9))
+        );
     }
 
     #[test]

@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn frame_numbers_of_descriptors_are_shifted() {
         let mut extension = [0xc1, 0xff, 0xff, 0x80];
-        assert_eq!(dependency(&extension), Some(Dependency { start: true, end: true, frame: 0xffff, structure: true }));
+        assert_eq!(
+            dependency(&extension),
+            Some(Dependency { start: true, end: true, frame: 0xffff, structure: true })
+        );
         shift_frame(&mut extension, 3);
         assert_eq!(dependency(&extension).map(|found| found.frame), Some(2));
         assert_eq!(dependency(&[1, 2]), None);

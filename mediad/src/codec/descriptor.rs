@@ -40,13 +40,23 @@ pub struct Counters {
 
 impl From<PayloadInfo> for Counters {
     fn from(info: PayloadInfo) -> Self {
-        Self { fields: info.descriptor, picture_id: info.picture_id, tl0: info.tl0, key_index: info.key_index }
+        Self {
+            fields: info.descriptor,
+            picture_id: info.picture_id,
+            tl0: info.tl0,
+            key_index: info.key_index,
+        }
     }
 }
 
 impl From<&PacketMeta> for Counters {
     fn from(meta: &PacketMeta) -> Self {
-        Self { fields: meta.descriptor, picture_id: meta.picture_id, tl0: meta.tl0, key_index: meta.key_index }
+        Self {
+            fields: meta.descriptor,
+            picture_id: meta.picture_id,
+            tl0: meta.tl0,
+            key_index: meta.key_index,
+        }
     }
 }
 
@@ -149,7 +159,8 @@ mod tests {
         let info = vp8::inspect(&payload);
         assert_eq!((info.picture_id, info.tl0, info.key_index, info.temporal), (0x7fff, 255, 31, 1));
         let mut out = [0; 16];
-        let cut = rewrite(&info.into(), &payload, &Offsets { picture_id: 2, tl0: 2, key_index: 2 }, &mut out).unwrap();
+        let cut = rewrite(&info.into(), &payload, &Offsets { picture_id: 2, tl0: 2, key_index: 2 }, &mut out)
+            .unwrap();
         assert_eq!(cut, Cut { read: 6, written: 6 });
         assert_eq!(out[..6], [0x90, 0xf0, 0x80, 0x01, 0x01, 0x61]);
     }
@@ -159,7 +170,8 @@ mod tests {
         let payload = [0x90, 0x80, 0x7f, 1, 2];
         let info = vp8::inspect(&payload);
         let mut out = [0; 16];
-        let cut = rewrite(&info.into(), &payload, &Offsets { picture_id: 1, ..Offsets::default() }, &mut out).unwrap();
+        let cut = rewrite(&info.into(), &payload, &Offsets { picture_id: 1, ..Offsets::default() }, &mut out)
+            .unwrap();
         assert_eq!((cut, growth(info.descriptor)), (Cut { read: 3, written: 4 }, 1));
         assert_eq!(out[..4], [0x90, 0x80, 0x80, 0x80]);
     }
@@ -171,7 +183,9 @@ mod tests {
         let info = vp9::inspect(&payload);
         assert_eq!((info.picture_id, info.tl0, info.temporal), (5, 9, 1));
         let mut out = [0; 16];
-        let cut = rewrite(&info.into(), &payload, &Offsets { picture_id: 10, tl0: 1, key_index: 0 }, &mut out).unwrap();
+        let cut =
+            rewrite(&info.into(), &payload, &Offsets { picture_id: 10, tl0: 1, key_index: 0 }, &mut out)
+                .unwrap();
         assert_eq!(out[..cut.written], [0xa8, 0x80, 0x0f, 0x20, 10]);
     }
 

@@ -46,10 +46,14 @@ impl Router {
     fn handle_rtcp(&mut self, us: u64, index: EndpointIndex, packet: Packet<'_>) {
         match packet {
             Packet::Bye(ssrcs) => ssrcs.for_each(|ssrc| self.end_source(us, index, ssrc)),
-            Packet::Fir(ssrcs) => ssrcs.take(ENTRIES_MAX).for_each(|ssrc| self.want_keyframe(us, index, ssrc)),
+            Packet::Fir(ssrcs) => {
+                ssrcs.take(ENTRIES_MAX).for_each(|ssrc| self.want_keyframe(us, index, ssrc))
+            }
             Packet::Pli { media } => self.want_keyframe(us, index, media),
             Packet::Nack { media, lost } => self.want_again(index, media, lost),
-            Packet::ReceiverReport { blocks, .. } => blocks.for_each(|block| self.note_block(us, index, &block)),
+            Packet::ReceiverReport { blocks, .. } => {
+                blocks.for_each(|block| self.note_block(us, index, &block))
+            }
             Packet::SenderReport { ssrc, sender, blocks } => {
                 self.note_sender(us, index, ssrc, &sender);
                 blocks.for_each(|block| self.note_block(us, index, &block));
@@ -60,7 +64,9 @@ impl Router {
                 }
             }
             Packet::TransportCc(bytes) => {
-                if let (Some(endpoint), Some(feedback)) = (self.endpoints.find_mut(index.0), twcc::Feedback::parse(bytes)) {
+                if let (Some(endpoint), Some(feedback)) =
+                    (self.endpoints.find_mut(index.0), twcc::Feedback::parse(bytes))
+                {
                     endpoint.stats.feedback += feedback.take(FEEDBACK_MAX).count() as u64;
                 }
             }
@@ -121,7 +127,8 @@ impl Router {
         let Some(endpoint) = self.endpoints.find_mut(index.0) else { return };
         let Some(source) = endpoint.source(ssrc).filter(|source| !source.repair) else { return };
         let difference = ours.wrapping_sub(sender.ntp).cast_signed();
-        let jumped = endpoint.ntp_offset.is_none_or(|old| difference.wrapping_sub(old).unsigned_abs() > CLOCK_JUMP);
+        let jumped =
+            endpoint.ntp_offset.is_none_or(|old| difference.wrapping_sub(old).unsigned_abs() > CLOCK_JUMP);
         if jumped {
             endpoint.ntp_offset = Some(difference);
         }
@@ -165,11 +172,18 @@ impl Router {
 
 /// Clock mapping and counters of one leg at `us`, which is `ntp` on our clock. `offset` is our clock minus the
 /// publisher's.
-pub(super) fn sender_info(tracks: &Slab<Track>, leg: &Leg, us: u64, ntp: u64, offset: Option<i64>) -> SenderInfo {
+pub(super) fn sender_info(
+    tracks: &Slab<Track>,
+    leg: &Leg,
+    us: u64,
+    ntp: u64,
+    offset: Option<i64>,
+) -> SenderInfo {
     let clock = u64::from(leg.clock_hz());
     let source = leg.current.and(tracks.find(leg.mapping.track));
     let encoding = source.and_then(|track| track.encodings.get(usize::from(leg.mapping.encoding)));
-    let report = encoding.filter(|encoding| encoding.epoch == leg.mapping.epoch).and_then(|encoding| encoding.report);
+    let report =
+        encoding.filter(|encoding| encoding.epoch == leg.mapping.epoch).and_then(|encoding| encoding.report);
     let timestamp = match (report, offset) {
         (Some(report), Some(offset)) => {
             // The publisher's clock now, from its last report on.

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use common::id::{ConnectionKey, EndpointKey, SessionKey};
-use common::wire::node::{EndpointKind, MediaKind};
+use common::wire::node::MediaKind;
 
 use super::leg::Leg;
 use super::repair::Budget;
@@ -84,7 +84,6 @@ pub(super) struct Endpoint {
     pub(super) key: EndpointKey,
     pub(super) session: SessionKey,
     pub(super) connection: ConnectionKey,
-    pub(super) kind: EndpointKind,
     pub(super) link: Link,
     pub(super) ids: ExtensionIds,
     pub(super) sections: Vec<RxSection>,

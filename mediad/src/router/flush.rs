@@ -55,7 +55,8 @@ impl Router {
             && self.flush_repairs(&moment, batch);
         let packets = (batch.datagrams().len() - before) as u64;
         self.totals.packets_out += packets;
-        self.totals.bytes_out += batch.datagrams()[before..].iter().map(|sent| u64::from(sent.len)).sum::<u64>();
+        self.totals.bytes_out +=
+            batch.datagrams()[before..].iter().map(|sent| u64::from(sent.len)).sum::<u64>();
         done = done
             && self.flush_requests(moment.us, batch)
             && self.flush_feedback(moment.us, batch)
@@ -68,7 +69,9 @@ impl Router {
     fn flush_media(&mut self, moment: &Moment, batch: &mut TxBatch) -> bool {
         while let Some((key, position)) = self.dirty.get(self.cursor.0).copied() {
             let random = self.random() as u32;
-            let Some(encoding) = self.tracks.find_mut(key).map(|track| &mut track.encodings[usize::from(position)]) else {
+            let Some(encoding) =
+                self.tracks.find_mut(key).map(|track| &mut track.encodings[usize::from(position)])
+            else {
                 self.cursor = (self.cursor.0 + 1, 0);
                 continue;
             };
@@ -77,7 +80,9 @@ impl Router {
                 forward::level(&mut packets);
             }
             let done = self.flush_run((key, position), &packets, random, moment, batch);
-            let Some(encoding) = self.tracks.find_mut(key).map(|track| &mut track.encodings[usize::from(position)]) else {
+            let Some(encoding) =
+                self.tracks.find_mut(key).map(|track| &mut track.encodings[usize::from(position)])
+            else {
                 continue;
             };
             if !done {
@@ -106,7 +111,8 @@ impl Router {
         batch: &mut TxBatch,
     ) -> bool {
         let Some(track) = self.tracks.find(key) else { return true };
-        let run = Run { key, track, encoding: position, packets, staging: &self.staging, random, sorted: false };
+        let run =
+            Run { key, track, encoding: position, packets, staging: &self.staging, random, sorted: false };
         let longest = packets.iter().map(|packet| packet.end - packet.start).max().unwrap_or(0) as usize;
         let subscribers = &track.encodings[usize::from(position)].subscribers;
         while let Some(at) = subscribers.get(self.cursor.1) {
@@ -143,7 +149,11 @@ impl Router {
     }
 
     fn leave(&mut self, key: Key, at: LegRef, from: Option<u8>) {
-        let target = self.endpoints.at(at.endpoint).and_then(|found| found.legs.get(usize::from(at.leg))).map(|leg| leg.target);
+        let target = self
+            .endpoints
+            .at(at.endpoint)
+            .and_then(|found| found.legs.get(usize::from(at.leg)))
+            .map(|leg| leg.target);
         if let (Some(track), Some(from)) = (self.tracks.find_mut(key), from)
             && target != Some(from)
         {
@@ -178,12 +188,16 @@ impl Router {
             self.wish(moment.us, key, target);
             return Some(());
         }
-        let longest = self.scratch.packets.iter().map(|packet| packet.end - packet.start).max().unwrap_or(0) as usize;
+        let longest =
+            self.scratch.packets.iter().map(|packet| packet.end - packet.start).max().unwrap_or(0) as usize;
         if !batch.has_room(self.scratch.packets.len(), longest + GROWTH_BYTES_MAX) {
             return batch.is_empty().then_some(());
         }
         let random = self.random() as u32;
-        let (Some(track), Some(endpoint)) = (self.tracks.find(key), self.endpoints.at_mut(at.endpoint)) else { return Some(()) };
+        let (Some(track), Some(endpoint)) = (self.tracks.find(key), self.endpoints.at_mut(at.endpoint))
+        else {
+            return Some(());
+        };
         let (packets, staging) = (&self.scratch.packets[..], &self.scratch.bytes[..]);
         let run = Run { key, track, encoding: target, packets, staging, random, sorted: true };
         let leg = &mut endpoint.legs[usize::from(at.leg)];
@@ -199,9 +213,12 @@ impl Router {
         self.scratch.packets.clear();
         self.scratch.bytes.clear();
         let Some(encoding) = encoding(&self.tracks, key, position) else { return false };
-        let Some((ring, seq)) = encoding.ring().and_then(|ring| Some((ring, ring.last_keyframe()?))) else { return false };
+        let Some((ring, seq)) = encoding.ring().and_then(|ring| Some((ring, ring.last_keyframe()?))) else {
+            return false;
+        };
         let Some(first) = ring.meta(seq) else { return false };
-        let fresh = us.saturating_sub(first.arrival_us) <= REPLAY_US_MAX && ring.head().0 - seq.0 <= REPLAY_PACKETS_MAX;
+        let fresh = us.saturating_sub(first.arrival_us) <= REPLAY_US_MAX
+            && ring.head().0 - seq.0 <= REPLAY_PACKETS_MAX;
         let complete = encoding.receiver.is_complete_from(first.index);
         if first.epoch != encoding.epoch || !fresh || !complete && !forced {
             return false;
@@ -214,7 +231,9 @@ impl Router {
             }
             let start = self.scratch.bytes.len();
             self.scratch.bytes.resize(start + PACKET_BYTES_MAX, 0);
-            let Some((meta, len)) = ring.get(ring_seq, &mut self.scratch.bytes[start..]) else { return false };
+            let Some((meta, len)) = ring.get(ring_seq, &mut self.scratch.bytes[start..]) else {
+                return false;
+            };
             self.scratch.bytes.truncate(start + len);
             let (start, end) = (start as u32, (start + len) as u32);
             self.scratch.packets.push(Pending { meta, ring: ring_seq, start, end, pad: 0, late: false });
@@ -235,7 +254,10 @@ impl Router {
             self.repairs.pop_front();
             let Some(endpoint) = self.endpoints.at_mut(repair.leg.endpoint) else { continue };
             let Some(leg) = endpoint.legs.get_mut(usize::from(repair.leg.leg)) else { continue };
-            if !endpoint.link.is_ready() || !endpoint.allowed || leg.rtx_payload_types.iter().all(|own| *own == super::leg::ABSENT) {
+            if !endpoint.link.is_ready()
+                || !endpoint.allowed
+                || leg.rtx_payload_types.iter().all(|own| *own == super::leg::ABSENT)
+            {
                 continue;
             }
             if !endpoint.budget.allows(moment.us) {
@@ -243,8 +265,12 @@ impl Router {
                 continue;
             }
             // What is still missing upstream is not known here: it will be sent under its number when it comes.
-            let Some((mapping, index, low)) = leg.recall(repair.sequence, moment.us, endpoint.rtt_us) else { continue };
-            let Some(ring) = encoding(&self.tracks, mapping.track, mapping.encoding).and_then(|found| found.ring()) else {
+            let Some((mapping, index, low)) = leg.recall(repair.sequence, moment.us, endpoint.rtt_us) else {
+                continue;
+            };
+            let Some(ring) =
+                encoding(&self.tracks, mapping.track, mapping.encoding).and_then(|found| found.ring())
+            else {
                 continue;
             };
             let head = ring.head().0;
@@ -252,7 +278,8 @@ impl Router {
             self.scratch.bytes.resize(PACKET_BYTES_MAX, 0);
             let Some((meta, len)) = ring.get(RingSeq(number), &mut self.scratch.bytes) else { continue };
             let packet = &self.scratch.bytes[..len];
-            let bytes = forward::resend(leg, &mut endpoint.link, (&mapping, index), (&meta, packet), moment, batch);
+            let bytes =
+                forward::resend(leg, &mut endpoint.link, (&mapping, index), (&meta, packet), moment, batch);
             endpoint.budget.spend(bytes);
             self.totals.resent += u64::from(bytes > 0);
         }

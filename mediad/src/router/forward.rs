@@ -60,13 +60,22 @@ pub(super) struct Run<'a> {
 }
 
 /// Sends the run to one leg. The batch has room for it.
-pub(super) fn forward(run: &Run<'_>, leg: &mut Leg, link: &mut Link, moment: &Moment, batch: &mut TxBatch) -> Outcome {
+pub(super) fn forward(
+    run: &Run<'_>,
+    leg: &mut Leg,
+    link: &mut Link,
+    moment: &Moment,
+    batch: &mut TxBatch,
+) -> Outcome {
     let mut outcome = Outcome::Same;
     link.refill(&mut leg.lease);
     for pending in run.packets {
         let meta = &pending.meta;
         let mut begins = false;
-        if leg.current != Some(run.encoding) || leg.mapping.epoch != meta.epoch || leg.mapping.track != run.key {
+        if leg.current != Some(run.encoding)
+            || leg.mapping.epoch != meta.epoch
+            || leg.mapping.track != run.key
+        {
             // Another encoding feeds the leg and this one is not wanted, or nothing can begin here.
             if leg.target != run.encoding || !meta.is_start() || !leg.accepts(meta.codec) {
                 continue;
@@ -105,7 +114,14 @@ struct Outgoing<'a> {
     begins: bool,
 }
 
-fn send(leg: &mut Leg, link: &mut Link, outgoing: &Outgoing<'_>, nonce: Nonce, moment: &Moment, batch: &mut TxBatch) {
+fn send(
+    leg: &mut Leg,
+    link: &mut Link,
+    outgoing: &Outgoing<'_>,
+    nonce: Nonce,
+    moment: &Moment,
+    batch: &mut TxBatch,
+) {
     let (Some(sealer), Some(dest), Some(buf)) = (&link.sealer, link.dest, batch.space()) else { return };
     let meta = outgoing.meta;
     let timestamp = meta.timestamp.wrapping_add(leg.mapping.timestamp);
@@ -272,7 +288,8 @@ pub(super) fn level(packets: &mut [Pending]) {
     let mut start = 0;
     while start < packets.len() {
         let timestamp = packets[start].meta.timestamp;
-        let end = start + packets[start..].iter().take_while(|packet| packet.meta.timestamp == timestamp).count();
+        let end =
+            start + packets[start..].iter().take_while(|packet| packet.meta.timestamp == timestamp).count();
         let frame = &mut packets[start..end];
         let longest = frame.iter().map(payload_len).max().unwrap_or(0);
         for packet in frame {

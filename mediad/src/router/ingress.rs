@@ -57,7 +57,13 @@ impl Router {
     }
 
     /// Finds the source and hands the packet on.
-    fn take_in(&mut self, us: u64, at: EndpointIndex, incoming: Incoming, packet: &mut [u8]) -> Result<(), Dropped> {
+    fn take_in(
+        &mut self,
+        us: u64,
+        at: EndpointIndex,
+        incoming: Incoming,
+        packet: &mut [u8],
+    ) -> Result<(), Dropped> {
         let endpoint = self.endpoints.find_mut(at.0).ok_or(Dropped::NoKeys)?;
         let ssrc = incoming.header.ssrc;
         let source = match endpoint.source(ssrc) {
@@ -266,14 +272,23 @@ fn describe(incoming: &Incoming, packet: &[u8], codec: (u8, Codec), us: u64, ind
     meta.audio_level = found.audio_level.unwrap_or(0);
     meta.orientation = found.orientation.unwrap_or(0);
     meta.playout_delay = found.playout_delay.unwrap_or(0);
-    if let (Ok(offset), Ok(len)) = (u16::try_from(found.dependency.start), u8::try_from(found.dependency.len())) {
+    if let (Ok(offset), Ok(len)) =
+        (u16::try_from(found.dependency.start), u8::try_from(found.dependency.len()))
+    {
         (meta.dependency_offset, meta.dependency_len) = if len == 0 { (0, 0) } else { (offset, len) };
     }
     meta
 }
 
 /// Notes what the packet changes in its track. True when the encodings' order changed.
-fn finish(track: &mut Track, position: u8, meta: &mut PacketMeta, codec: Codec, packet: &[u8], us: u64) -> bool {
+fn finish(
+    track: &mut Track,
+    position: u8,
+    meta: &mut PacketMeta,
+    codec: Codec,
+    packet: &[u8],
+    us: u64,
+) -> bool {
     if track.kind == MediaKind::Audio && meta.has(PacketMeta::AUDIO_LEVEL) {
         track.loudness.note(meta.audio_level);
     }

@@ -88,7 +88,8 @@ mod tests {
     fn an_unanswered_request_is_repeated_after_a_second() {
         let mut gate = Gate::default();
         gate.wish(0);
-        let asked: Vec<u64> = (0..=30).map(|turn| turn * 100 * MS).filter(|now| gate.poll(*now, true)).collect();
+        let asked: Vec<u64> =
+            (0..=30).map(|turn| turn * 100 * MS).filter(|now| gate.poll(*now, true)).collect();
         assert_eq!(asked, [0, 1000 * MS, 2000 * MS, 3000 * MS]);
     }
 

@@ -35,7 +35,10 @@ impl Router {
         if !same {
             self.detach(at);
         }
-        let (Some(endpoint), Some(track)) = (self.endpoints.find_mut(index.0), self.tracks.find_mut(key)) else { return };
+        let (Some(endpoint), Some(track)) = (self.endpoints.find_mut(index.0), self.tracks.find_mut(key))
+        else {
+            return;
+        };
         let leg = &mut endpoint.legs[leg];
         leg.spatial_max = bind.spatial_max;
         if same {
@@ -51,7 +54,9 @@ impl Router {
 
     /// Empties a leg.
     pub(super) fn detach(&mut self, at: LegRef) {
-        let Some(leg) = self.endpoints.at_mut(at.endpoint).and_then(|found| found.legs.get_mut(usize::from(at.leg))) else {
+        let Some(leg) =
+            self.endpoints.at_mut(at.endpoint).and_then(|found| found.legs.get_mut(usize::from(at.leg)))
+        else {
             return;
         };
         let source = leg.source;
@@ -124,7 +129,13 @@ impl Router {
         }
     }
 
-    fn tell_gap(&mut self, index: EndpointIndex, slot: (u16, MediaKind), stream: StreamKey, why: Option<SlotGap>) {
+    fn tell_gap(
+        &mut self,
+        index: EndpointIndex,
+        slot: (u16, MediaKind),
+        stream: StreamKey,
+        why: Option<SlotGap>,
+    ) {
         if let Some(endpoint) = self.endpoints.find(index.0) {
             let (session, endpoint) = (endpoint.session, endpoint.key);
             self.emit(Event::Slot { session, endpoint, slot: slot.0, kind: slot.1, stream, why });
@@ -143,7 +154,8 @@ impl Router {
             self.begin(index);
         }
         let Some(endpoint) = self.endpoints.find(index.0) else { return };
-        let tracks: Vec<(Key, MediaKind)> = endpoint.sections.iter().map(|found| (found.track, found.kind)).collect();
+        let tracks: Vec<(Key, MediaKind)> =
+            endpoint.sections.iter().map(|found| (found.track, found.kind)).collect();
         for (key, kind) in tracks {
             let allowed = may_publish(permit, kind);
             let Some(track) = self.tracks.find_mut(key) else { continue };
@@ -163,7 +175,8 @@ impl Router {
 
     /// Notes that a key frame of an encoding is wanted.
     pub(super) fn wish(&mut self, us: u64, key: Key, position: u8) {
-        let Some(encoding) = self.tracks.find_mut(key).and_then(|found| found.encodings.get_mut(usize::from(position)))
+        let Some(encoding) =
+            self.tracks.find_mut(key).and_then(|found| found.encodings.get_mut(usize::from(position)))
         else {
             return;
         };

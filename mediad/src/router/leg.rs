@@ -9,7 +9,7 @@ use common::wire::node::{MediaKind, SlotGap};
 
 use super::slab;
 use super::track::{Encoding, Track};
-use crate::codec::descriptor::{Counters, Offsets, PICTURE_ID_MASK};
+use crate::codec::descriptor::{Counters, Offsets};
 use crate::codec::{self, av1};
 use crate::ring::{PacketMeta, RingSeq};
 use crate::rtp::{HEADER_BYTES_MAX, HeaderWriter};
@@ -128,7 +128,14 @@ impl Template {
         let len = writer.finish();
         let mut bytes = [0; TEMPLATE_BYTES];
         bytes.copy_from_slice(&buf[..TEMPLATE_BYTES]);
-        Self { bytes, len: len as u8, send_time, transport_cc, audio_level, mid: (name, if name == 0 { 0 } else { mid.len() as u8 }) }
+        Self {
+            bytes,
+            len: len as u8,
+            send_time,
+            transport_cc,
+            audio_level,
+            mid: (name, if name == 0 { 0 } else { mid.len() as u8 }),
+        }
     }
 
     /// Name of the section.
@@ -263,7 +270,10 @@ impl Leg {
             // Signed distance of the two reports on the shared clock, in media units.
             let apart = i128::from(to.ntp) - i128::from(from.ntp);
             let units = (apart * i128::from(clock)) >> 32;
-            let media = from.timestamp.wrapping_add(units as u32).wrapping_add(meta.timestamp.wrapping_sub(to.timestamp));
+            let media = from
+                .timestamp
+                .wrapping_add(units as u32)
+                .wrapping_add(meta.timestamp.wrapping_sub(to.timestamp));
             Some(media.wrapping_add(self.mapping.timestamp))
         });
         let near = |candidate: &u32| {
@@ -300,7 +310,7 @@ impl Leg {
             let Some(nonce) = self.lease.take() else { return };
             if self.held.len() == HELD_MAX {
                 // The oldest gap is given up: its number is lost for good.
-                self.held.remove(0);
+                drop(self.held.remove(0));
             }
             self.held.push((missing, nonce));
         }
@@ -328,7 +338,8 @@ impl Leg {
     pub(super) fn shift_frame(&mut self, descriptor: &mut [u8], begins: bool) {
         let Some(found) = av1::dependency(descriptor) else { return };
         if begins {
-            self.mapping.frame = self.last.frame.map_or(0, |last| last.wrapping_add(1).wrapping_sub(found.frame));
+            self.mapping.frame =
+                self.last.frame.map_or(0, |last| last.wrapping_add(1).wrapping_sub(found.frame));
         }
         av1::shift_frame(descriptor, self.mapping.frame);
         let sent = found.frame.wrapping_add(self.mapping.frame);
@@ -351,15 +362,10 @@ impl Leg {
             return None;
         }
         let ring = entry.ring;
-        let mapping = std::iter::once(&self.mapping).chain(&self.older).find(|mapping| mapping.from <= index)?;
+        let mapping =
+            std::iter::once(&self.mapping).chain(&self.older).find(|mapping| mapping.from <= index)?;
         entry.resent = now;
         Some((*mapping, index, ring))
-    }
-
-    /// The next picture id of this leg, for tests of continuity.
-    #[cfg(test)]
-    pub(super) const fn next_picture_id(&self) -> u16 {
-        (self.last.counters.picture_id + 1) & PICTURE_ID_MASK
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{GRANT, RTCP_GRANT, Source};
 use super::{EndpointIndex, Router};
-use crate::codec::descriptor::Counters;
+use crate::codec::descriptor::{Counters, PICTURE_ID_MASK};
 use crate::transport::lease::{Lease, RTCP_INDEX_END, RtcpLease, SavedLease};
 use crate::transport::srtp::RxStream;
 
@@ -95,7 +95,11 @@ impl Router {
                 sent: leg.last.sent,
                 timestamp: leg.last.timestamp,
                 age_us: us.saturating_sub(leg.last.arrival_us),
-                counters: (counters.fields != 0).then_some((counters.picture_id, counters.tl0, counters.key_index)),
+                counters: (counters.fields != 0).then_some((
+                    counters.picture_id,
+                    counters.tl0,
+                    counters.key_index,
+                )),
                 frame: leg.last.frame,
                 sent_counts: (leg.packets, leg.octets),
             }
@@ -133,6 +137,9 @@ impl Router {
             leg.last.timestamp = old.timestamp;
             leg.last.arrival_us = us.saturating_sub(old.age_us);
             if let Some((picture_id, tl0, key_index)) = old.counters {
+                // The predecessor may have sent more pictures since.
+                let picture_id = picture_id.wrapping_add(PICTURES_AHEAD) & PICTURE_ID_MASK;
+                let tl0 = tl0.wrapping_add(PICTURES_AHEAD as u8 / 2);
                 leg.last.counters = Counters { fields: COUNTERS_KNOWN, picture_id, tl0, key_index };
             }
             leg.last.frame = old.frame;
@@ -142,16 +149,26 @@ impl Router {
         let known = saved.sources.iter().filter(|source| usize::from(source.section) < sections);
         let sources: Vec<Source> = known
             .take(crate::transport::srtp::SOURCES_MAX)
-            .map(|old| Source { ssrc: old.ssrc, section: old.section, encoding: old.encoding, repair: old.repair })
+            .map(|old| Source {
+                ssrc: old.ssrc,
+                section: old.section,
+                encoding: old.encoding,
+                repair: old.repair,
+            })
             .collect();
         for source in sources {
-            if let Some(endpoint) = self.endpoints.find_mut(index.0).filter(|found| found.source(source.ssrc).is_none()) {
+            if let Some(endpoint) =
+                self.endpoints.find_mut(index.0).filter(|found| found.source(source.ssrc).is_none())
+            {
                 endpoint.sources.push(source);
                 self.bind_source(index, source);
             }
         }
     }
 }
+
+/// Pictures that a predecessor sends at most between its last checkpoint and its end; a jump forward does no harm.
+const PICTURES_AHEAD: u16 = 128;
 
 /// Counters of a leg that never sent have no fields.
 const COUNTERS_KNOWN: u8 = crate::codec::descriptor::PICTURE_ID;

@@ -5,7 +5,7 @@
 
 /// Key of a [`Slab`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Key {
+pub(super) struct Key {
     pub(super) slot: u32,
     generation: u32,
 }

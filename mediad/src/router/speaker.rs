@@ -23,7 +23,8 @@ impl Loudness {
     /// Closes an interval: a third of the new mean, two thirds of the past; quick to rise, slow to fall.
     pub(super) fn close(&mut self) {
         let mean = (self.sum << 8).checked_div(self.count).unwrap_or(0);
-        self.smooth = if mean > self.smooth { (self.smooth + mean) / 2 } else { (self.smooth * 3 + mean) / 4 };
+        self.smooth =
+            if mean > self.smooth { (self.smooth + mean) / 2 } else { (self.smooth * 3 + mean) / 4 };
         (self.sum, self.count) = (0, 0);
     }
 

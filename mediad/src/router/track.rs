@@ -69,7 +69,13 @@ pub(super) struct Loudness {
 }
 
 impl Track {
-    pub(super) fn new(session: SessionKey, stream: StreamKey, endpoint: u32, section: &Section, rids: &[String]) -> Self {
+    pub(super) fn new(
+        session: SessionKey,
+        stream: StreamKey,
+        endpoint: u32,
+        section: &Section,
+        rids: &[String],
+    ) -> Self {
         let clock_hz = section.codecs.first().map_or(90_000, |codec| codec.clock_hz);
         let names: Vec<String> = if rids.is_empty() { vec![String::new()] } else { rids.to_vec() };
         let names = names.into_iter().take(ENCODINGS_MAX);
@@ -242,7 +248,10 @@ impl Encoding {
         let rate_bps = (self.bytes - bytes) * 8_000_000 / span_us;
         let Some(ring) = &mut self.ring else { return };
         let wanted = RingSize::for_rate(VIDEO_MILLIS, rate_bps, VIDEO_PACKET_BYTES);
-        if self.kind == MediaKind::Video && wanted.bytes > ring.capacity_bytes() && ring.capacity_bytes() < RING_BYTES_MAX {
+        if self.kind == MediaKind::Video
+            && wanted.bytes > ring.capacity_bytes()
+            && ring.capacity_bytes() < RING_BYTES_MAX
+        {
             let bytes = wanted.bytes.min(RING_BYTES_MAX);
             ring.resize(RingSize { packets: bytes / VIDEO_PACKET_BYTES, bytes });
         }
@@ -278,7 +287,8 @@ impl Encoding {
         let last = self.picture_id.unwrap_or(short);
         let ahead = short.wrapping_sub(last) & 0x7f;
         // Up to half the range ahead is newer, the rest late.
-        let extended = if ahead < 64 { last.wrapping_add(ahead) } else { last.wrapping_sub(128 - ahead) } & PICTURE_ID_MASK;
+        let extended = if ahead < 64 { last.wrapping_add(ahead) } else { last.wrapping_sub(128 - ahead) }
+            & PICTURE_ID_MASK;
         if ahead < 64 {
             self.picture_id = Some(extended);
         }
@@ -364,7 +374,8 @@ mod tests {
     fn short_picture_ids_go_on_beyond_seven_bits() {
         let mut found = track(&[]);
         let encoding = &mut found.encodings[0];
-        let ids: Vec<u16> = [126, 127, 0, 1, 127, 2].into_iter().map(|id| encoding.extend_picture_id(id)).collect();
+        let ids: Vec<u16> =
+            [126, 127, 0, 1, 127, 2].into_iter().map(|id| encoding.extend_picture_id(id)).collect();
         assert_eq!(ids, [126, 127, 128, 129, 127, 130]);
     }
 }

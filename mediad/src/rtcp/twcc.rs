@@ -170,7 +170,9 @@ fn write_chunks(symbols: &[u8], out: &mut [u8]) -> usize {
         } else {
             let part = &symbols[at..symbols.len().min(at + 7)];
             at += part.len();
-            part.iter().enumerate().fold(0xc000, |chunk, (place, symbol)| chunk | u16::from(*symbol) << (12 - 2 * place))
+            part.iter()
+                .enumerate()
+                .fold(0xc000, |chunk, (place, symbol)| chunk | u16::from(*symbol) << (12 - 2 * place))
         };
         out[len..len + 2].copy_from_slice(&chunk.to_be_bytes());
         len += 2;
@@ -302,7 +304,13 @@ mod tests {
         }
         assert_eq!(
             drain(&mut recorder, 1200),
-            [(65_534, Some(100_000)), (65_535, Some(101_000)), (0, None), (1, Some(300_000)), (2, Some(299_000))]
+            [
+                (65_534, Some(100_000)),
+                (65_535, Some(101_000)),
+                (0, None),
+                (1, Some(300_000)),
+                (2, Some(299_000))
+            ]
         );
         assert!(!recorder.is_pending());
         recorder.record(0, 310_000);
