@@ -67,7 +67,9 @@ pub enum Request {
 }
 
 impl Request {
-    const fn peer(&self) -> PeerId {
+    /// Whose it is.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
         match self {
             Self::Start { peer, .. } | Self::Datagram { peer, .. } | Self::Close { peer, .. } => *peer,
         }
@@ -177,6 +179,12 @@ pub fn queues(shards: usize) -> (ColdHandle, ColdQueues) {
 }
 
 impl ColdQueues {
+    /// A message that waits, for tests that carry it out themselves.
+    #[cfg(test)]
+    pub(crate) fn try_next(&mut self) -> Option<Request> {
+        self.receivers.iter_mut().find_map(|receiver| receiver.try_recv().ok())
+    }
+
     /// Starts the tasks on the present runtime.
     pub fn start(self, certificate: &Certificate, verdicts: &Arc<impl Verdicts>) -> ColdPool {
         let start = |receiver| {

@@ -1,3 +1,296 @@
-//! Shell: owns the tasks that carry out the master's commands.
+//! Shell: carries out the master's commands.
+//!
+//! - [`table`]: what runs, and which command holds (pure).
+//! - [`lanes`]: the order of commands.
+//! - [`negotiation`]: from SDP to what a worker needs.
+//! - [`report`]: facts and load for the master.
+//! - [`metrics`]: numbers for whoever watches.
+//!
+//! Negotiation runs here, on the cold runtime; workers get finished specifications. The table is behind a lock
+//! rather than a task of its own: it is held for moments, never across an await, and lanes need its answer at once.
 
+pub mod lanes;
+pub mod metrics;
+pub mod negotiation;
+pub mod report;
 pub mod table;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::id::{EndpointKey, Generation};
+use common::limits::SLOTS_PER_ENDPOINT_MAX;
+use common::wire::node::{
+    Bind, Candidates, Drain, EndpointAnswer, EndpointClose, EndpointOpen, NodeError, NodeFact, OpResult,
+    SessionClose, SlotBind, ToNode, TransportState,
+};
+
+use self::negotiation::{Negotiated, Negotiator, Opening};
+use self::report::FactSink;
+use self::table::{Admission, Endpoint, Table};
+use crate::cold::{ColdCounters, ColdHandle};
+use crate::config::MediaSettings;
+use crate::node::Worker;
+use crate::transport::dtls::Certificate;
+use crate::transport::negotiate;
+use crate::transport::spec::EndpointSpec;
+use crate::worker::engine::{Command, Open};
+use crate::worker::run::CommandError;
+
+/// A worker that has not turned for so long is stuck; idle ones turn ten times a second.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
+
+/// Carries out commands.
+pub struct Control {
+    table: Mutex<Table<Negotiated>>,
+    workers: Vec<Worker>,
+    negotiator: Negotiator,
+    cold: ColdHandle,
+    facts: FactSink,
+    turning: Mutex<(Instant, Vec<u64>)>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// A node without sessions.
+    #[must_use]
+    pub fn new(
+        settings: &MediaSettings,
+        certificate: Certificate,
+        workers: Vec<Worker>,
+        cold: ColdHandle,
+        facts: FactSink,
+    ) -> Self {
+        let negotiator = Negotiator::new(settings, certificate, &workers);
+        Self {
+            table: Mutex::new(Table::new(workers.len())),
+            turning: Mutex::new((Instant::now(), vec![0; workers.len()])),
+            workers,
+            negotiator,
+            cold,
+            facts,
+        }
+    }
+
+    /// What runs. Held for moments.
+    pub fn table(&self) -> MutexGuard<'_, Table<Negotiated>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The media threads.
+    #[must_use]
+    pub fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    /// How DTLS handshakes went.
+    #[must_use]
+    pub fn cold(&self) -> &ColdCounters {
+        self.cold.counters()
+    }
+
+    /// Turns of each worker.
+    #[must_use]
+    pub fn turns(&self) -> Vec<u64> {
+        self.workers.iter().map(Worker::turns).collect()
+    }
+
+    /// Port of the first worker.
+    #[must_use]
+    pub fn first_port(&self) -> u16 {
+        self.workers.first().map_or(0, |worker| worker.local().port())
+    }
+
+    /// False if a worker stood still since it was last asked, some seconds ago.
+    pub fn is_turning(&self) -> bool {
+        let now = Instant::now();
+        let turns = self.turns();
+        let mut seen = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.iter().zip(&seen.1).all(|(now, then)| now > then) {
+            *seen = (now, turns);
+            return true;
+        }
+        now.saturating_duration_since(seen.0) < STUCK_AFTER
+    }
+
+    /// Takes no new sessions from now on.
+    pub fn drain(&self) {
+        self.table().set_draining(true);
+    }
+
+    /// Carries out one command. Those of one session must come one after the other.
+    pub async fn execute(&self, message: ToNode) -> OpResult {
+        let result = match message {
+            ToNode::SessionOpen(open) => self.table().open_session(&open).map(|()| OpResult::Ok),
+            ToNode::SessionClose(close) => self.close_session(close),
+            ToNode::EndpointOpen(open) => self.open_endpoint(&open),
+            ToNode::EndpointAnswer(answer) => self.take_answer(&answer),
+            ToNode::Candidates(candidates) => self.take_candidates(&candidates),
+            ToNode::EndpointClose(close) => self.close_endpoint(close),
+            ToNode::Bind(bind) => self.bind(bind),
+            ToNode::Permit(permit) => {
+                let worker = self.table().permit(&permit);
+                worker.and_then(|worker| self.tell(worker, Command::Permit(permit)))
+            }
+            ToNode::Drain(drain) => self.set_draining(drain),
+            ToNode::Checkpoint(_) | ToNode::Adopt(_) | ToNode::Release(_) => Err(NodeError::Unsupported),
+            // The link's business.
+            ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::EventAck(_) => Ok(OpResult::Ok),
+        };
+        result.unwrap_or_else(OpResult::Err)
+    }
+
+    fn tell(&self, worker: usize, command: Command) -> Result<OpResult, NodeError> {
+        self.workers[worker].send(command).map(|()| OpResult::Ok).map_err(|(_, why)| match why {
+            CommandError::Full => NodeError::Busy,
+            CommandError::Gone => NodeError::Internal { why: why.to_string() },
+        })
+    }
+
+    fn close_session(&self, close: SessionClose) -> Result<OpResult, NodeError> {
+        let closed = self.table().close_session(close.session);
+        if let Some((worker, endpoints)) = closed {
+            self.tell(worker, Command::CloseSession { session: close.session, endpoints })?;
+        }
+        self.report_drained();
+        Ok(OpResult::Ok)
+    }
+
+    fn report_drained(&self) {
+        if self.table().take_drained() {
+            (self.facts)(None, NodeFact::Drained);
+        }
+    }
+
+    fn set_draining(&self, drain: Drain) -> Result<OpResult, NodeError> {
+        self.table().set_draining(drain.on);
+        self.report_drained();
+        Ok(OpResult::Ok)
+    }
+
+    fn open_endpoint(&self, open: &EndpointOpen) -> Result<OpResult, NodeError> {
+        let admission = self.table().admit_endpoint(open)?;
+        let (worker, video_codec, sections) = match admission {
+            Admission::Open(ready) => return Ok(OpResult::Ready(ready)),
+            Admission::New { worker, video_codec, sections } => (worker, video_codec, sections),
+        };
+        let opening = self.negotiator.open(worker, open, video_codec.as_deref(), sections)?;
+        let (negotiation, spec, ready) = match opening {
+            Opening::Agreed(spec, ready) => (Negotiated::of(&spec), Some(spec), ready),
+            Opening::Offered(draft, ready) => (Negotiated::Offered { draft, binds: Vec::new() }, None, ready),
+        };
+        let endpoint = Endpoint {
+            session: open.session,
+            connection: open.connection,
+            kind: open.kind,
+            opened: open.generation,
+            generation: open.generation,
+            state: TransportState::Connecting,
+            ready: ready.clone(),
+            negotiation,
+        };
+        // First the table: an event of the worker must find the endpoint.
+        if !self.table().insert_endpoint(open.endpoint, endpoint) {
+            return Err(NodeError::UnknownSession);
+        }
+        if let Some(spec) = spec {
+            self.install(open.endpoint, *spec, Vec::new())?;
+        }
+        Ok(OpResult::Ready(ready))
+    }
+
+    /// Gives an endpoint to its worker; forgets it if the worker has no room.
+    fn install(&self, key: EndpointKey, spec: EndpointSpec, binds: Vec<SlotBind>) -> Result<(), NodeError> {
+        let mut table = self.table();
+        let permit = table.permit_of(key);
+        let (worker, endpoint) = table.endpoint(key, Generation(u64::MAX))?;
+        let open = Open {
+            session: endpoint.session,
+            connection: endpoint.connection,
+            endpoint: key,
+            spec,
+            binds,
+            kind: endpoint.kind,
+            permit,
+            ice: self.negotiator.ice_settings(),
+        };
+        let told = self.tell(worker, Command::Open(Box::new(open)));
+        if told.is_err() {
+            table.close_endpoint(key);
+        }
+        told.map(drop)
+    }
+
+    fn take_answer(&self, answer: &EndpointAnswer) -> Result<OpResult, NodeError> {
+        let (spec, ready, binds) = {
+            let mut table = self.table();
+            let (_, endpoint) = table.endpoint(answer.endpoint, answer.generation)?;
+            let Negotiated::Offered { draft, binds } = &mut endpoint.negotiation else {
+                // A repeated answer; renegotiation has no message of its own.
+                return Ok(OpResult::Ready(endpoint.ready.clone()));
+            };
+            let done = negotiate::accept_answer(draft, &answer.sdp)?;
+            let binds = std::mem::take(binds);
+            endpoint.negotiation = Negotiated::of(&done.spec);
+            endpoint.ready = done.ready.clone();
+            (done.spec, done.ready, binds)
+        };
+        self.install(answer.endpoint, spec, binds)?;
+        Ok(OpResult::Ready(ready))
+    }
+
+    fn bind(&self, bind: Bind) -> Result<OpResult, NodeError> {
+        let mut table = self.table();
+        let worker = table.bind(&bind)?;
+        let (_, endpoint) = table.endpoint(bind.endpoint, bind.generation)?;
+        if let Negotiated::Offered { binds, .. } = &mut endpoint.negotiation {
+            // The worker gets them with the endpoint.
+            binds.retain(|old| !bind.binds.iter().any(|new| (new.slot, new.kind) == (old.slot, old.kind)));
+            binds.extend(bind.binds);
+            binds.truncate(2 * SLOTS_PER_ENDPOINT_MAX);
+            return Ok(OpResult::Ok);
+        }
+        drop(table);
+        self.tell(worker, Command::Bind(Box::new(bind)))
+    }
+
+    fn take_candidates(&self, message: &Candidates) -> Result<OpResult, NodeError> {
+        let endpoint = message.endpoint;
+        let mut table = self.table();
+        let (worker, entry) = table.endpoint(endpoint, message.generation)?;
+        let fragment = self.negotiator.trickle(worker, &mut entry.negotiation, &message.fragment)?;
+        let ready = entry.ready.clone();
+        drop(table);
+        match fragment.restart {
+            None => self.tell(worker, Command::Candidates { endpoint, candidates: fragment.candidates }),
+            Some(restart) => {
+                let command = Command::Restart {
+                    endpoint,
+                    local: restart.local,
+                    remote: restart.remote,
+                    candidates: fragment.candidates,
+                };
+                self.tell(worker, command)?;
+                Ok(OpResult::Ready(common::wire::node::Ready { sdp: restart.fragment, ..ready }))
+            }
+        }
+    }
+
+    fn close_endpoint(&self, close: EndpointClose) -> Result<OpResult, NodeError> {
+        let mut table = self.table();
+        match table.endpoint(close.endpoint, close.generation) {
+            Ok(_) => {}
+            Err(NodeError::UnknownEndpoint) => return Ok(OpResult::Ok),
+            Err(error) => return Err(error),
+        }
+        let worker = table.close_endpoint(close.endpoint);
+        drop(table);
+        worker
+            .map_or(Ok(OpResult::Ok), |worker| self.tell(worker, Command::Close { endpoint: close.endpoint }))
+    }
+}

@@ -1,5 +1,6 @@
 //! Media node of Plenum: a selective forwarding unit. See ARCHITECTURE.md.
 
+pub mod app;
 pub mod codec;
 pub mod cold;
 pub mod config;
@@ -7,6 +8,7 @@ pub mod control;
 pub mod demux;
 pub mod egress;
 pub mod load;
+pub mod node;
 pub mod ring;
 pub mod router;
 pub mod rtcp;

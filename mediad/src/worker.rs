@@ -1,5 +1,6 @@
 //! Shell: owns the media threads, their sockets and timers.
 //!
+//! - [`engine`]: the peers of one worker: ICE, DTLS and the router together.
 //! - [`run`]: the loop of one thread; it drives an [`Engine`](run::Engine).
 //! - [`syscall`]: batched system calls, the only unsafe code.
 //! - [`segment`]: which datagrams leave as one message.
@@ -7,6 +8,8 @@
 //! - [`timer`]: the hashed wheel.
 //! - [`statistics`]: counters and how others read them.
 
+pub mod engine;
+mod peer;
 pub mod run;
 pub mod segment;
 pub mod socket;

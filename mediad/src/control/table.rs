@@ -10,8 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use common::id::{ConnectionKey, EndpointKey, Generation, SessionKey};
 use common::wire::node::{
-    Bind, EndpointAt, EndpointKind, EndpointOpen, Inventory, NodeError, Permit, Ready, SessionOpen,
-    TransportState,
+    Bind, EndpointAt, EndpointKind, EndpointOpen, NodeError, Permit, Ready, SessionOpen, TransportState,
 };
 
 /// Sessions of one node. More than any one machine carries.
@@ -20,8 +19,8 @@ const SESSIONS_MAX: usize = 20_000;
 /// Endpoints of one connection: a publisher, a player, and one for each stream that it receives on its own.
 const ENDPOINTS_PER_CONNECTION_MAX: usize = 256;
 
-/// Endpoints of one inventory chunk; each is 40 bytes at most.
-const INVENTORY_CHUNK: usize = 4096;
+/// Permissions of one session. They outlive the connection's endpoints, which may come again.
+const PERMITS_MAX: usize = 16_384;
 
 /// One session.
 #[derive(Debug)]
@@ -68,8 +67,8 @@ pub enum Admission {
         worker: usize,
         /// The only video codec that its session negotiates.
         video_codec: Option<String>,
-        /// What its connection may do.
-        permit: Permit,
+        /// Audio and video sections of the stream that a [`EndpointKind::Pair`] receives.
+        sections: Option<(u16, u16)>,
     },
 }
 
@@ -80,7 +79,17 @@ pub struct Table<N> {
     endpoints: HashMap<EndpointKey, Endpoint<N>>,
     /// Endpoints of each worker.
     workers: Vec<usize>,
-    draining: bool,
+    drain: Draining,
+}
+
+/// Whether the node is being emptied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Draining {
+    No,
+    /// It is, and has not said yet that it is empty.
+    Yes,
+    /// It said so.
+    Reported,
 }
 
 impl<N> Table<N> {
@@ -91,7 +100,7 @@ impl<N> Table<N> {
             sessions: HashMap::new(),
             endpoints: HashMap::new(),
             workers: vec![0; workers.max(1)],
-            draining: false,
+            drain: Draining::No,
         }
     }
 
@@ -108,7 +117,7 @@ impl<N> Table<N> {
             session.video_codec.clone_from(&open.video_codec);
             return Ok(());
         }
-        if self.draining {
+        if self.drain != Draining::No {
             return Err(NodeError::Draining);
         }
         if self.sessions.len() >= SESSIONS_MAX {
@@ -168,12 +177,26 @@ impl<N> Table<N> {
                 limit: format!("{ENDPOINTS_PER_CONNECTION_MAX} endpoints of a connection"),
             });
         }
-        let permit = session.permits.get(&open.connection).copied();
-        Ok(Admission::New {
-            worker: session.worker,
-            video_codec: session.video_codec.clone(),
-            permit: permit.unwrap_or_else(|| everything(open.session, open.connection)),
-        })
+        let sections = match open.kind {
+            EndpointKind::Pair { stream } => {
+                let publishes = |key: &&EndpointKey| {
+                    self.endpoints.get(key).is_some_and(|at| at.kind == EndpointKind::Publish { stream })
+                };
+                let publisher = session.endpoints.iter().find(publishes).ok_or(NodeError::UnknownStream)?;
+                self.endpoints.get(publisher).map(|at| (at.ready.audio, at.ready.video))
+            }
+            EndpointKind::Publish { .. } | EndpointKind::Slots => None,
+        };
+        Ok(Admission::New { worker: session.worker, video_codec: session.video_codec.clone(), sections })
+    }
+
+    /// What the connection of an endpoint may do.
+    #[must_use]
+    pub fn permit_of(&self, key: EndpointKey) -> Permit {
+        let (session, connection) =
+            self.endpoints.get(&key).map_or_else(Default::default, |at| (at.session, at.connection));
+        let known = self.sessions.get(&session).and_then(|session| session.permits.get(&connection));
+        known.copied().unwrap_or_else(|| everything(session, connection))
     }
 
     /// Enters an endpoint that was opened. False if its session was closed meanwhile.
@@ -219,13 +242,16 @@ impl<N> Table<N> {
     /// Takes in a permission; gives the worker that enforces it.
     ///
     /// # Errors
-    /// No such session, or a newer permission holds.
+    /// No such session, a newer permission holds, or there are too many.
     pub fn permit(&mut self, permit: &Permit) -> Result<usize, NodeError> {
         let session = self.sessions.get_mut(&permit.session).ok_or(NodeError::UnknownSession)?;
         if let Some(known) = session.permits.get(&permit.connection)
             && permit.generation < known.generation
         {
             return Err(NodeError::StaleGeneration(known.generation));
+        }
+        if session.permits.len() >= PERMITS_MAX && !session.permits.contains_key(&permit.connection) {
+            return Err(NodeError::Limit { limit: format!("{PERMITS_MAX} permissions of a session") });
         }
         session.permits.insert(permit.connection, *permit);
         Ok(session.worker)
@@ -236,13 +262,6 @@ impl<N> Table<N> {
         let endpoint = self.endpoints.remove(&key)?;
         let session = self.sessions.get_mut(&endpoint.session)?;
         session.endpoints.remove(&key);
-        if !session
-            .endpoints
-            .iter()
-            .any(|other| self.endpoints.get(other).is_some_and(|at| at.connection == endpoint.connection))
-        {
-            session.permits.remove(&endpoint.connection);
-        }
         self.workers[session.worker] -= 1;
         Some(session.worker)
     }
@@ -259,28 +278,28 @@ impl<N> Table<N> {
         Some(report)
     }
 
-    /// Session of an endpoint.
-    #[must_use]
-    pub fn session_of(&self, key: EndpointKey) -> Option<SessionKey> {
-        self.endpoints.get(&key).map(|endpoint| endpoint.session)
-    }
-
-    /// Session of a stream that is published here.
-    #[must_use]
-    pub fn session_of_stream(&self, stream: common::id::StreamKey) -> Option<SessionKey> {
-        let publishes = |endpoint: &&Endpoint<N>| endpoint.kind == EndpointKind::Publish { stream };
-        self.endpoints.values().find(publishes).map(|endpoint| endpoint.session)
-    }
-
     /// Takes sessions, or none any more.
     pub fn set_draining(&mut self, draining: bool) {
-        self.draining = draining;
+        self.drain = match (draining, self.drain) {
+            (false, _) => Draining::No,
+            (true, Draining::No) => Draining::Yes,
+            (true, already) => already,
+        };
     }
 
     /// Takes no new sessions, and has none.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining && self.sessions.is_empty()
+        self.drain != Draining::No && self.sessions.is_empty()
+    }
+
+    /// True once for each drain, when nothing is left.
+    pub fn take_drained(&mut self) -> bool {
+        let drained = self.drain == Draining::Yes && self.sessions.is_empty();
+        if drained {
+            self.drain = Draining::Reported;
+        }
+        drained
     }
 
     /// Open sessions, endpoints, and published streams.
@@ -291,37 +310,18 @@ impl<N> Table<N> {
         (count(self.sessions.len()), count(self.endpoints.len()), count(publishers.count()))
     }
 
-    /// Everything that runs, in chunks.
+    /// Everything that runs.
     #[must_use]
-    pub fn inventory(&self) -> Vec<Inventory> {
-        let mut sessions: Vec<_> = self.sessions.iter().map(|(key, at)| (*key, at.generation)).collect();
-        let mut endpoints: Vec<_> = self
-            .endpoints
-            .iter()
-            .map(|(key, at)| EndpointAt {
-                session: at.session,
-                connection: at.connection,
-                endpoint: *key,
-                generation: at.generation,
-                state: at.state,
-            })
-            .collect();
-        sessions.sort_unstable_by_key(|(key, _)| *key);
-        endpoints.sort_unstable_by_key(|at| at.endpoint);
-        let mut chunks: Vec<Inventory> = sessions
-            .chunks(INVENTORY_CHUNK)
-            .map(|part| Inventory { sessions: part.to_vec(), endpoints: Vec::new(), last: false })
-            .chain(endpoints.chunks(INVENTORY_CHUNK).map(|part| Inventory {
-                sessions: Vec::new(),
-                endpoints: part.to_vec(),
-                last: false,
-            }))
-            .collect();
-        match chunks.last_mut() {
-            Some(chunk) => chunk.last = true,
-            None => chunks.push(Inventory { sessions: Vec::new(), endpoints: Vec::new(), last: true }),
-        }
-        chunks
+    pub fn running(&self) -> (Vec<(SessionKey, Generation)>, Vec<EndpointAt>) {
+        let sessions = self.sessions.iter().map(|(key, at)| (*key, at.generation)).collect();
+        let endpoint = |(key, at): (&EndpointKey, &Endpoint<N>)| EndpointAt {
+            session: at.session,
+            connection: at.connection,
+            endpoint: *key,
+            generation: at.generation,
+            state: at.state,
+        };
+        (sessions, self.endpoints.iter().map(endpoint).collect())
     }
 
     /// Asserts what must always hold.
@@ -456,10 +456,8 @@ mod tests {
         };
         table.permit(&permit(2, false)).unwrap();
         assert_eq!(table.permit(&permit(1, true)), Err(NodeError::StaleGeneration(Generation(2))));
-        let Ok(Admission::New { permit, .. }) = table.admit_endpoint(&open(1, 1, 1)) else {
-            panic!("admitted")
-        };
-        assert!(!permit.publish_video);
+        insert(&mut table, &open(1, 1, 1));
+        assert!(!table.permit_of(EndpointKey(1)).publish_video);
     }
 
     #[test]
@@ -473,7 +471,7 @@ mod tests {
         assert!(!table.is_drained());
         assert_eq!(table.close_session(SessionKey(1)), Some((0, vec![EndpointKey(1)])));
         assert_eq!(table.close_session(SessionKey(1)), None);
-        assert!(table.is_drained());
+        assert!(table.is_drained() && table.take_drained() && !table.take_drained());
         assert!(!insert(&mut table, &open(1, 2, 1)), "its session is gone");
         table.check();
     }
@@ -485,26 +483,10 @@ mod tests {
         insert(&mut table, &open(1, 1, 3));
         let report = Some((SessionKey(1), Generation(3)));
         assert_eq!(table.transport(EndpointKey(1), TransportState::Connected), report);
-        assert_eq!(table.inventory()[1].endpoints[0].state, TransportState::Connected);
+        assert_eq!(table.running().1[0].state, TransportState::Connected);
         assert_eq!(table.transport(EndpointKey(1), TransportState::Failed), report);
         assert_eq!(table.transport(EndpointKey(1), TransportState::Failed), None);
         assert_eq!(table.counts(), (1, 0, 0));
         table.check();
-    }
-
-    #[test]
-    fn an_inventory_is_chunked_and_its_end_marked() {
-        let mut table = Table::<()>::new(1);
-        assert_eq!(table.inventory(), [Inventory { sessions: vec![], endpoints: vec![], last: true }]);
-        table.open_session(&session(1, 1)).unwrap();
-        for key in 0..5000 {
-            let mut open = open(1, key, 1);
-            open.connection = ConnectionKey(key);
-            insert(&mut table, &open);
-        }
-        let chunks = table.inventory();
-        assert_eq!(chunks.iter().map(|chunk| chunk.endpoints.len()).sum::<usize>(), 5000);
-        assert_eq!(chunks.iter().filter(|chunk| chunk.last).count(), 1);
-        assert!(chunks.last().unwrap().last);
     }
 }

@@ -142,11 +142,11 @@ impl<C, R: Clone> WorkerHandle<C, R> {
     /// Queues a command; never waits.
     ///
     /// # Errors
-    /// [`CommandError`]; the command is dropped.
-    pub fn send(&self, command: C) -> Result<(), CommandError> {
+    /// The command, and why it was not taken.
+    pub fn send(&self, command: C) -> Result<(), (C, CommandError)> {
         self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => CommandError::Full,
-            TrySendError::Disconnected(_) => CommandError::Gone,
+            TrySendError::Full(command) => (command, CommandError::Full),
+            TrySendError::Disconnected(command) => (command, CommandError::Gone),
         })?;
         self.waker.wake();
         Ok(())

@@ -26,6 +26,9 @@ pub const RECEIVE_MESSAGES: usize = 32;
 /// Largest UDP payload; what a coalesced message may hold.
 const MESSAGE_BYTES: usize = 65_536;
 
+/// Bytes that one receive call can bring.
+pub const RECEIVE_BYTES: usize = RECEIVE_MESSAGES * MESSAGE_BYTES;
+
 /// Messages of one send call (the kernel's own bound is 1024).
 pub const SEND_MESSAGES: usize = 128;
 
