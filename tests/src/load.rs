@@ -333,9 +333,12 @@ impl<'a> Run<'a> {
 
     async fn measure(&mut self) -> Result<(), LoadError> {
         tokio::time::sleep(self.plan.settle).await;
-        let (usage, counts, start) = (self.usage()?, self.context.common.counts(), Instant::now());
+        let tool = || Usage::read(std::process::id()).unwrap_or_default();
+        let (tool_before, usage, counts, start) =
+            (tool(), self.usage()?, self.context.common.counts(), Instant::now());
         tokio::time::sleep(self.plan.duration).await;
         let (usage_end, counts_end, took) = (self.usage()?, self.context.common.counts(), start.elapsed());
+        let tool = tool().since(&tool_before).cpu;
         let targets = self.plan.targets.iter().zip(usage.iter().zip(&usage_end));
         let targets =
             targets.map(|(target, (before, after))| report::measured(target, before, after)).collect();
@@ -344,6 +347,7 @@ impl<'a> Run<'a> {
             sent: counts_end.0 - counts.0,
             delivered: counts_end.1 - counts.1,
             targets,
+            tool,
         });
         self.phase.send_replace(Phase::Tail);
         tokio::time::sleep(self.plan.tail).await;

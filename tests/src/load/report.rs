@@ -40,6 +40,8 @@ pub(super) struct Steady {
     pub(super) sent: u64,
     pub(super) delivered: u64,
     pub(super) targets: Vec<TargetReport>,
+    /// CPU time of this process.
+    pub(super) tool: Duration,
 }
 
 pub(super) fn measured(target: &Target, before: &Usage, after: &Usage) -> TargetReport {
@@ -86,6 +88,8 @@ pub struct Report {
     pub keyframe_requests: u64,
     /// Datagrams that the tool's own sockets refused: above 0 the tool was the limit.
     pub send_drops: u64,
+    /// CPU time of this process in the measured phase: near a whole core for each of its threads, it is the limit.
+    pub tool_cpu: Duration,
     /// Server processes.
     pub targets: Vec<TargetReport>,
     /// Participants that failed.
@@ -110,6 +114,7 @@ pub(super) fn sum_up(
         steady_sent: steady.sent,
         steady_delivered: steady.delivered,
         targets: steady.targets,
+        tool_cpu: steady.tool,
         send_drops,
         ..Report::default()
     };
@@ -210,6 +215,7 @@ impl Report {
             "reordered": self.tally.reordered, "corrupt": self.tally.corrupt, "silent_flows": self.tally.silent_flows,
             "repeats_requested": self.repeats_requested, "given_up": self.given_up, "lost_on_purpose": self.lost_on_purpose,
             "keyframe_requests": self.keyframe_requests, "send_drops": self.send_drops, "exact": self.exact(),
+            "tool_cpu_ns_per_packet": nanos(per_packet(self.tool_cpu, self.steady_delivered)),
             "latency_us": quantiles(&self.latency), "targets": targets, "cpu_ns_per_packet": nanos(self.cpu_per_packet()),
         })
     }
@@ -283,6 +289,13 @@ impl fmt::Display for Report {
         for target in &self.targets {
             self.write_target(f, target)?;
         }
+        let (tool, seconds) = (self.tool_cpu, self.steady.as_secs_f64().max(1e-9));
+        let packet = nanos(per_packet(tool, self.steady_delivered)) as f64 / 1e3;
+        writeln!(
+            f,
+            "this tool  {packet:.2} us CPU a packet ({:.1} % of a core)",
+            tool.as_secs_f64() / seconds * 100.0
+        )?;
         if self.send_drops > 0 {
             writeln!(
                 f,
