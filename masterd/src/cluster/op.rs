@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use common::id::{DecisionKey, EventSeq};
+use common::id::{DecisionKey, EventSeq, NodeKey, SessionKey};
 use common::wire::node::{MediaKind, NodeError, SlotGap};
 
 /// Pairs an operation with its reply. Made by the face.
@@ -378,6 +378,8 @@ pub enum Refusal {
 /// A session as shown.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SessionView {
+    /// Its key.
+    pub key: SessionKey,
     /// Public name.
     pub id: String,
     /// Set at creation.
@@ -487,6 +489,8 @@ pub enum NodeStatus {
 /// A media node as shown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeView {
+    /// Its key.
+    pub key: NodeKey,
     /// `media_...`.
     pub id: String,
     /// The name in the node's configuration, without prefix.

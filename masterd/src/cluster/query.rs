@@ -110,6 +110,7 @@ impl Core {
         let record = &self.sessions.get(&key)?.record;
         let home = record.home.filter(|_| record.active).and_then(|home| self.nodes.get(&home.node));
         Some(SessionView {
+            key,
             id: record.name.clone(),
             created_at: record.created_at,
             properties: record.properties.clone(),
@@ -158,6 +159,7 @@ impl Core {
             record.address.clone()
         };
         Some(NodeView {
+            key,
             id: record.name.clone(),
             environment_id: record.environment.clone(),
             ip: record.address.clone(),
