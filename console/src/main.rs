@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use console::args::Args;
+use console::cli::{self, Exit};
 
 fn main() -> ExitCode {
-    match console::args::Args::try_parse() {
-        Ok(_args) => ExitCode::SUCCESS,
+    match Args::try_parse() {
+        Ok(args) => cli::run(&args).into(),
         Err(error) => {
             // Nobody reads the answer when even standard output is closed.
             drop(error.print());
-            ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+            if error.use_stderr() { Exit::Usage } else { Exit::Done }.into()
         }
     }
 }

@@ -6,7 +6,7 @@
 //! only [`Clean`] and text of our own.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::ops::Deref;
 
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -189,14 +189,11 @@ const fn civil(days: u64) -> (u64, u64, u64) {
 /// Thousandths as percent with one decimal below 10: `0.4`, `9.1`, `88`.
 #[must_use]
 pub fn percent(permille: u32) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    drop(if permille < 100 {
-        write!(text, "{}.{}", permille / 10, permille % 10)
+    if permille < 100 {
+        format!("{}.{}", permille / 10, permille % 10)
     } else {
-        write!(text, "{}", (permille + 5) / 10)
-    });
-    text
+        ((permille + 5) / 10).to_string()
+    }
 }
 
 #[cfg(test)]
