@@ -25,6 +25,9 @@ pub struct SourceArgs {
     /// Folder with the operator's certificate, as `masterd operator add NAME --out DIR` writes it
     #[arg(long, global = true, value_name = "DIR")]
     pub context: Option<PathBuf>,
+    /// Master to dial instead of those in the folder's context.toml
+    #[arg(long, global = true, value_name = "HOST:PORT", requires = "context")]
+    pub master: Option<String>,
     /// A made-up cluster, to try the console without one
     #[arg(long, global = true, conflicts_with = "context")]
     pub demo: bool,

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use common::telemetry::chain;
 
 use crate::args::{Args, Command, GetWhat, Output, SourceArgs};
+use crate::context::Context;
 use crate::demo::Size;
 use crate::event::{Event, Key, KeyCode};
 use crate::frames::Frames;
 use crate::model::Message;
 use crate::shell::source::Source;
-use crate::shell::{demo, terminal};
+use crate::shell::{demo, live, terminal};
 use crate::state::{Settings, State};
 use crate::store::Store;
 use crate::view::table::TableView;
@@ -83,8 +84,17 @@ fn start_source(args: &SourceArgs) -> Result<Source, Exit> {
     if args.demo {
         return Ok(demo::start(demo_size(args), args.demo_still));
     }
-    complain(&"no cluster: give --context DIR, or --demo for a made-up one");
-    Err(Exit::Usage)
+    let Some(dir) = &args.context else {
+        complain(&"no cluster: give --context DIR, or --demo for a made-up one");
+        return Err(Exit::Usage);
+    };
+    match Context::read(dir, args.master.as_deref()) {
+        Ok(context) => Ok(live::start(context)),
+        Err(error) => {
+            complain(&chain(&error));
+            Err(Exit::Unreachable)
+        }
+    }
 }
 
 fn desktop(args: &Args) -> Exit {

@@ -8,6 +8,7 @@
 pub mod app;
 pub mod args;
 pub mod cli;
+pub mod context;
 pub mod demo;
 pub mod desktop;
 pub mod draw;

@@ -319,6 +319,8 @@ impl EventRow<'_> {
             "name" => (entry.name.to_string(), Role::Text),
             "severity" => (entry.severity.word().to_owned(), role),
             "text" => (entry.text.clone(), Role::Dim),
+            // What happened before the first overview has no time of the master's.
+            "time" if entry.at_ms == 0 => ("-".to_owned(), Role::Dim),
             "time" => (text::clock(entry.at_ms), Role::Dim),
             _ => (String::new(), Role::Text),
         }

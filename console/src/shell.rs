@@ -4,6 +4,7 @@
 
 pub mod demo;
 pub mod input;
+pub mod live;
 pub mod source;
 pub mod terminal;
 pub mod writer;

@@ -352,9 +352,11 @@ impl Store {
             self.nodes.drain(..).map(|entry| (entry.node.key, entry)).collect();
         for node in nodes {
             let mut entry = known.remove(&node.key).unwrap_or_default();
-            entry.cpu.push(u32::from(node.load.cpu_permille));
-            entry.egress.push(kilo(node.load.egress_bps));
-            entry.sessions.push(node.load.sessions);
+            // The last report of a node that is gone says nothing about now.
+            let up = u32::from(node.state.is_up());
+            entry.cpu.push(up * u32::from(node.load.cpu_permille));
+            entry.egress.push(up * kilo(node.load.egress_bps));
+            entry.sessions.push(up * node.load.sessions);
             entry.connections = 0;
             entry.node = node;
             self.nodes.push(entry);

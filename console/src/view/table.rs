@@ -277,7 +277,7 @@ impl TableView {
                     Some(Value::Number(number)) => Order::Number(number),
                     Some(Value::Text(text)) => Order::Text(text.into_owned()),
                     Some(Value::Unknown) => Order::Number(f64::NEG_INFINITY),
-                    None => Order::Number(row.own_order(self.kind)),
+                    None => row.own_order(self.kind),
                 };
                 (order, key)
             })
@@ -534,24 +534,24 @@ impl Order {
 /// The order of rows that nobody sorted.
 trait OwnOrder {
     /// Lower comes first.
-    fn own_order(&self, kind: ViewKind) -> f64;
+    fn own_order(&self, kind: ViewKind) -> Order;
 }
 
 impl OwnOrder for NodeRow<'_> {
     /// What is not running first, then the busiest; the load view is steady instead: it is watched over time.
-    fn own_order(&self, kind: ViewKind) -> f64 {
+    fn own_order(&self, kind: ViewKind) -> Order {
         if kind == ViewKind::Load {
-            return 0.0;
+            return Order::Text(self.entry.node.name.to_string());
         }
         let state = f64::from(self.entry.node.state as u8);
-        state * 10_000.0 - f64::from(self.entry.node.load.cpu_permille)
+        Order::Number(state * 10_000.0 - f64::from(self.entry.node.load.cpu_permille))
     }
 }
 
 impl OwnOrder for SessionRow<'_> {
     /// The largest first.
-    fn own_order(&self, _kind: ViewKind) -> f64 {
-        -f64::from(self.session.connections)
+    fn own_order(&self, _kind: ViewKind) -> Order {
+        Order::Number(-f64::from(self.session.connections))
     }
 }
 
@@ -580,7 +580,9 @@ fn fitted(columns: &[Column], room: u16) -> Vec<(usize, Column, u16)> {
         .or_else(|| kept.iter().position(|(_, column, _)| column.id == "text"))
         .or_else(|| kept.iter().position(|(_, column, _)| column.id == "name"));
     if let Some(at) = widest {
-        kept[at].2 += spare.min(240);
+        // Names far from what they belong to are hard to read; a history can never be too long.
+        let most = if kept[at].1.id == "name" { 24 } else { 240 };
+        kept[at].2 += spare.min(most);
     }
     kept
 }
