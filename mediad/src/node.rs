@@ -17,7 +17,7 @@ use crate::control::Control;
 use crate::control::report::{self, FactSink};
 use crate::router;
 use crate::transport::dtls::{Certificate, DtlsError};
-use crate::worker::engine::{Command, EngineReport, Event, MediaEngine, PEERS_MAX};
+use crate::worker::engine::{Command, EngineReport, Event, Families, MediaEngine, PEERS_MAX};
 use crate::worker::run::{self, CommandError, Seat, WorkerHandle};
 use crate::worker::socket::{MediaSocket, Sharing, SocketError};
 use crate::worker::syscall;
@@ -106,7 +106,8 @@ fn start_worker(
     let (cold, events) = (cold.clone(), events.clone());
     let worker = u16::try_from(seat.index).unwrap_or(u16::MAX);
     let router = router_settings();
-    run::start(seat, socket, move || MediaEngine::new(Instant::now(), worker, router, cold, events))
+    let families = Families { v4: socket.reaches_v4(), v6: socket.is_v6() };
+    run::start(seat, socket, move || MediaEngine::new(Instant::now(), worker, families, router, cold, events))
 }
 
 fn router_settings() -> router::Settings {

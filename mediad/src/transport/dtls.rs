@@ -152,7 +152,10 @@ pub struct Handshake {
 #[derive(Debug)]
 enum State {
     /// The server waits for a first flight.
-    Listening { give_up_at: Instant, hello: Hello },
+    Listening {
+        give_up_at: Instant,
+        hello: Hello,
+    },
     Shaking {
         give_up_at: Instant,
         retransmit_at: Instant,

@@ -56,6 +56,9 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// Media from another address within this time after a switch is late, not a move.
 const SWITCH_PAUSE: Duration = Duration::from_millis(300);
 
+/// How often a nomination is repeated while the client checks the pair itself.
+const RENOMINATIONS_MAX: u8 = 4;
+
 /// How long the credentials before an ICE restart are still answered.
 const RESTART_OVERLAP: Duration = Duration::from_secs(10);
 
@@ -243,6 +246,8 @@ pub struct Agent {
     generation: u16,
     /// Our nominations so far; the client's highest number as the controlled side.
     nominations: u32,
+    /// Times that the present nomination was repeated.
+    renominations: u8,
     pairs: Vec<Pair>,
     selected: Option<usize>,
     /// ICE was restarted and nothing was nominated since.
@@ -279,6 +284,7 @@ impl Agent {
             mode: Mode::Active,
             generation: 0,
             nominations: 0,
+            renominations: 0,
             pairs: Vec::new(),
             selected: None,
             restarted: false,
@@ -516,6 +522,17 @@ impl Agent {
         if message.use_candidate && self.role == Role::Controlled {
             self.follow_nomination(now, at, message.nomination);
         }
+        self.repeat_nomination(now, at);
+    }
+
+    /// Firefox forgets a nomination that came before its own first check of the pair, and would wait for the next
+    /// keep-alive, seconds away: while the client still checks the pair, it is told again.
+    fn repeat_nomination(&mut self, now: Instant, at: usize) {
+        let told = self.role == Role::Controlling && self.selected == Some(at) && self.mode == Mode::Active;
+        if told && self.renominations < RENOMINATIONS_MAX {
+            self.renominations += 1;
+            self.pairs[at].check_at = Some(now);
+        }
     }
 
     /// Our key, if the check names our fragment and was made with our password.
@@ -616,6 +633,7 @@ impl Agent {
         self.restarted = false;
         if self.role == Role::Controlling {
             self.nominations += 1;
+            self.renominations = 0;
             self.pairs[at].check_at = Some(now);
             self.paced_at = now;
         }

@@ -150,9 +150,28 @@ pub struct EngineReport {
     pub router: router::Totals,
 }
 
+/// Address families that the worker's socket can send to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Families {
+    const fn reach(self, address: SocketAddr) -> bool {
+        match address {
+            SocketAddr::V4(_) => self.v4,
+            SocketAddr::V6(_) => self.v6,
+        }
+    }
+}
+
 /// The peers of one worker.
 pub struct MediaEngine {
     worker: u16,
+    families: Families,
     peers: Vec<Option<Peer>>,
     lives: Vec<u32>,
     free: Vec<u32>,
@@ -183,12 +202,14 @@ impl MediaEngine {
     pub fn new(
         now: Instant,
         worker: u16,
+        families: Families,
         router: router::Settings,
         cold: ColdHandle,
         events: mpsc::Sender<Event>,
     ) -> Self {
         Self {
             worker,
+            families,
             peers: Vec::new(),
             lives: Vec::new(),
             free: Vec::new(),
@@ -287,7 +308,8 @@ impl MediaEngine {
 
     fn add_candidates(&mut self, now: Instant, slot: u32, candidates: Vec<Candidate>) {
         if let Some(peer) = self.peers[slot as usize].as_mut() {
-            for candidate in candidates {
+            for candidate in candidates.into_iter().filter(|candidate| self.families.reach(candidate.address))
+            {
                 peer.agent.handle(now, ice::Input::Candidate(candidate));
             }
         }

@@ -4,7 +4,7 @@
 //! one port, where a firewall lets no more through.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::syscall::{self, SocketOption};
@@ -97,10 +97,10 @@ impl MediaSocket {
         self.v6
     }
 
-    /// It can send to addresses of this family.
+    /// It can send to IPv4 addresses.
     #[must_use]
-    pub fn reaches(&self, address: IpAddr) -> bool {
-        address.is_ipv4() != self.v6 || (self.v6 && self.local.ip().is_unspecified())
+    pub const fn reaches_v4(&self) -> bool {
+        !self.v6 || self.local.ip().is_unspecified()
     }
 }
 

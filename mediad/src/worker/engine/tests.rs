@@ -107,7 +107,14 @@ impl World {
         let (sender, events) = mpsc::channel(64);
         Self {
             now,
-            engine: MediaEngine::new(now, 0, router::Settings::default(), cold, sender),
+            engine: MediaEngine::new(
+                now,
+                0,
+                Families { v4: true, v6: false },
+                router::Settings::default(),
+                cold,
+                sender,
+            ),
             queues,
             handshakes: HashMap::new(),
             certificate: Certificate::generate().unwrap(),
