@@ -57,6 +57,11 @@ pub enum Request {
         /// As received.
         bytes: Vec<u8>,
     },
+    /// Forget the peer; it is told nothing.
+    Forget {
+        /// Whose.
+        peer: PeerId,
+    },
     /// Send `close_notify`, then forget the peer.
     Close {
         /// Whose.
@@ -71,7 +76,10 @@ impl Request {
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         match self {
-            Self::Start { peer, .. } | Self::Datagram { peer, .. } | Self::Close { peer, .. } => *peer,
+            Self::Start { peer, .. }
+            | Self::Datagram { peer, .. }
+            | Self::Forget { peer }
+            | Self::Close { peer, .. } => *peer,
         }
     }
 }
@@ -243,6 +251,7 @@ impl<V: Verdicts> Shard<V> {
         match request {
             Request::Start { peer, role, fingerprints } => self.begin(now, peer, role, fingerprints).await,
             Request::Datagram { peer, bytes } => self.feed(now, peer, Input::Datagram(&bytes)).await,
+            Request::Forget { peer } => self.forget(peer),
             Request::Close { peer, to } => {
                 if let Some(held) = self.handshakes.get_mut(&peer) {
                     held.farewell = to;

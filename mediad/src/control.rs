@@ -4,6 +4,7 @@
 //! - [`lanes`]: the order of commands.
 //! - [`negotiation`]: from SDP to what a worker needs.
 //! - [`report`]: facts and load for the master.
+//! - `moving`: endpoints that go to another node, or come from one.
 //! - [`metrics`]: numbers for whoever watches.
 //!
 //! Negotiation runs here, on the cold runtime; workers get finished specifications. The table is behind a lock
@@ -11,6 +12,7 @@
 
 pub mod lanes;
 pub mod metrics;
+mod moving;
 pub mod negotiation;
 pub mod report;
 pub mod table;
@@ -138,7 +140,9 @@ impl Control {
                 worker.and_then(|worker| self.tell(worker, Command::Permit(permit)))
             }
             ToNode::Drain(drain) => self.set_draining(drain),
-            ToNode::Checkpoint(_) | ToNode::Adopt(_) | ToNode::Release(_) => Err(NodeError::Unsupported),
+            ToNode::Checkpoint(checkpoint) => self.checkpoint(checkpoint).await,
+            ToNode::Adopt(adopt) => self.adopt(&adopt),
+            ToNode::Release(release) => self.release(release),
             // The link's business.
             ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::EventAck(_) => Ok(OpResult::Ok),
         };
@@ -218,6 +222,7 @@ impl Control {
             kind: endpoint.kind,
             permit,
             ice: self.negotiator.ice_settings(),
+            adoption: None,
         };
         let told = self.tell(worker, Command::Open(Box::new(open)));
         if told.is_err() {

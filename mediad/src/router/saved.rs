@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::{GRANT, RTCP_GRANT, Source};
 use super::{EndpointIndex, Router};
 use crate::codec::descriptor::{Counters, PICTURE_ID_MASK};
-use crate::transport::lease::{Lease, RTCP_INDEX_END, RtcpLease, SavedLease};
+use crate::transport::lease::{Lease, RTCP_INDEX_END, RTP_INDEX_END, RtcpLease, SavedLease};
 use crate::transport::srtp::RxStream;
 
 /// Media part of a saved endpoint.
@@ -71,27 +71,38 @@ pub struct SavedLeg {
     pub sent_counts: (u64, u64),
 }
 
+impl SavedMedia {
+    /// Leaves out the numbers that `others` may have used: nodes that adopted the same state before and were lost
+    /// before they reported anything. Each used at most one grant. More than five in a row are as five: a longer jump
+    /// would make the client guess the roll-over counter wrong.
+    pub fn skip(&mut self, others: u64) {
+        let others = others.min(5);
+        for lease in self.legs.iter_mut().flat_map(|leg| [&mut leg.lease, &mut leg.rtx]) {
+            lease.granted_until = (lease.granted_until + others * GRANT).min(RTP_INDEX_END);
+        }
+        let packets = u32::try_from(others).unwrap_or(5) * RTCP_GRANT;
+        self.srtcp_until = self.srtcp_until.saturating_add(packets).min(RTCP_INDEX_END);
+    }
+}
+
 impl Router {
-    /// Saves an endpoint and extends its leases by about two seconds. From the first call on, only further calls extend
-    /// them: a node that is cut off stops there, and whoever has the saved state begins there.
+    /// Saves an endpoint and reports limits about two seconds ahead for its leases. From the first call on, only further
+    /// calls raise them, each to what the call before reported: a node that is cut off stops below what was reported
+    /// last, where whoever has that state begins. So call it again only if the last answer has arrived.
     pub fn checkpoint(&mut self, now: Instant, endpoint: EndpointKey) -> Option<SavedMedia> {
         let us = self.us(now);
         let index = self.index(endpoint)?;
         let endpoint = self.endpoints.find_mut(index.0)?;
         let link = &mut endpoint.link;
         link.bounded = true;
-        link.rtcp.grant(link.rtcp.next().saturating_add(RTCP_GRANT).min(RTCP_INDEX_END));
-        for leg in &mut endpoint.legs {
-            leg.lease.grant(leg.lease.next() + GRANT);
-            leg.rtx.grant(leg.rtx.next() + GRANT);
-        }
-        let legs = endpoint.legs.iter().map(|leg| {
+        let srtcp_until = link.rtcp.checkpoint(RTCP_GRANT);
+        let legs = endpoint.legs.iter_mut().map(|leg| {
             let counters = leg.last.counters;
             SavedLeg {
                 slot: leg.slot,
                 kind: leg.kind,
-                lease: leg.lease.save(),
-                rtx: leg.rtx.save(),
+                lease: leg.lease.checkpoint(GRANT),
+                rtx: leg.rtx.checkpoint(GRANT),
                 sent: leg.last.sent,
                 timestamp: leg.last.timestamp,
                 age_us: us.saturating_sub(leg.last.arrival_us),
@@ -115,7 +126,7 @@ impl Router {
             sources: sources.collect(),
             rtp: link.opener.iter().flat_map(|opener| opener.rtp_streams()).collect(),
             rtcp: link.opener.iter().flat_map(|opener| opener.rtcp_streams()).collect(),
-            srtcp_until: link.rtcp.granted_until(),
+            srtcp_until,
             transport_seq: link.transport_seq,
         })
     }

@@ -197,6 +197,11 @@ pub fn accept_answer(draft: &Draft, answer: &str) -> Result<Negotiated, Negotiat
     Ok(Negotiated { ready: ready(&spec, draft.sdp.clone()), spec })
 }
 
+/// The summary of an endpoint that was negotiated elsewhere; without SDP.
+pub fn summary(spec: &EndpointSpec) -> Ready {
+    ready(spec, String::new())
+}
+
 /// The summary for masterd.
 fn ready(spec: &EndpointSpec, sdp: String) -> Ready {
     let live = || spec.sections.iter().filter(|section| section.flow != Flow::None);

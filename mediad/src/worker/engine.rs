@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::id::{ConnectionKey, EndpointKey, SessionKey};
 use common::wire::node::{Bind, EndpointKind, Permit, SlotBind, TransportState};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::peer::{Peer, Phase};
 use super::run::{Engine, Wire};
@@ -24,9 +24,10 @@ use super::timer::{TimerKey, Wheel};
 use crate::cold::{ColdHandle, PeerId, Request, Verdict};
 use crate::demux::{self, Kind};
 use crate::egress::TxBatch;
-use crate::router::{self, Flush, Router};
-use crate::transport::ice;
+use crate::router::{self, Flush, Router, SavedMedia};
+use crate::transport::ice::{self, SavedIce};
 use crate::transport::spec::{Candidate, EndpointSpec, IceCredentials};
+use crate::transport::srtp::{Opener, Sealer, SrtpKeys};
 use crate::transport::stun;
 
 /// Peers of one worker; their table is bounded, not their traffic.
@@ -64,6 +65,18 @@ pub enum Command {
         remote: IceCredentials,
         /// The client's, as far as known.
         candidates: Vec<Candidate>,
+    },
+    /// Save a peer; its leases grow. Answered with none if its media does not flow.
+    Checkpoint {
+        /// Whose.
+        endpoint: EndpointKey,
+        /// Where to.
+        reply: oneshot::Sender<Option<Box<Checkpointed>>>,
+    },
+    /// Forget a peer that another node has now: the client is told nothing.
+    Release {
+        /// Whose.
+        endpoint: EndpointKey,
     },
     /// Forget a peer. Nothing is reported.
     Close {
@@ -109,6 +122,36 @@ pub struct Open {
     pub permit: Permit,
     /// Mode of the ICE agent.
     pub ice: ice::Settings,
+    /// The peer comes from another node.
+    pub adoption: Option<Box<Adoption>>,
+}
+
+/// What a peer brings along from the node that had it.
+#[derive(Debug)]
+pub struct Adoption {
+    /// Its ICE agent.
+    pub ice: SavedIce,
+    /// Its SRTP keys.
+    pub keys: SrtpKeys,
+    /// Our direction, from the keys.
+    pub sealer: Sealer,
+    /// The client's direction, as far as it was received.
+    pub opener: Opener,
+    /// Leases, sources and mappings.
+    pub media: SavedMedia,
+}
+
+/// What a worker knows of a peer, for another node.
+#[derive(Debug)]
+pub struct Checkpointed {
+    /// Its ICE agent.
+    pub ice: SavedIce,
+    /// Its SRTP keys.
+    pub keys: SrtpKeys,
+    /// What was negotiated.
+    pub spec: EndpointSpec,
+    /// Leases, sources and mappings.
+    pub media: SavedMedia,
 }
 
 /// What a worker tells the control part.
@@ -228,7 +271,7 @@ impl MediaEngine {
 
     // ---- peers
 
-    fn open(&mut self, now: Instant, open: Open) {
+    fn open(&mut self, now: Instant, mut open: Open) {
         let endpoint = open.endpoint;
         if self.by_endpoint.contains_key(&endpoint) {
             self.remove(endpoint);
@@ -256,11 +299,16 @@ impl MediaEngine {
                 return;
             }
         };
+        let saved = open.adoption.take().map(|adoption| {
+            self.router.restore(now, index, &adoption.media);
+            self.router.install_keys(index, adoption.sealer, adoption.opener);
+            (adoption.ice, adoption.keys)
+        });
         self.bind(now, endpoint, &open.binds);
         self.by_ufrag.insert(open.spec.local_ice.ufrag.as_bytes().into(), slot);
         self.by_endpoint.insert(endpoint, slot);
         let candidates = open.spec.remote_candidates.clone();
-        self.peers[slot as usize] = Some(Peer::new(now, id, index, open));
+        self.peers[slot as usize] = Some(Peer::new(now, id, index, open, saved));
         self.add_candidates(now, slot, candidates);
         self.settle(slot);
     }
@@ -286,8 +334,12 @@ impl MediaEngine {
         u32::try_from(self.peers.len() - 1).ok()
     }
 
-    /// Takes everything of a peer away.
+    /// Takes everything of a peer away, and ends its DTLS association.
     fn remove(&mut self, endpoint: EndpointKey) {
+        self.take_away(endpoint, |peer| Request::Close { peer: peer.id, to: peer.agent.selected() });
+    }
+
+    fn take_away(&mut self, endpoint: EndpointKey, end: impl FnOnce(&Peer) -> Request) {
         let Some(slot) = self.by_endpoint.remove(&endpoint) else { return };
         self.wheel.cancel(TimerKey(slot));
         let Some(peer) = self.peers[slot as usize].take() else { return };
@@ -301,9 +353,19 @@ impl MediaEngine {
             }
         }
         if peer.phase != Phase::Waiting {
-            self.cold.send(Request::Close { peer: peer.id, to: peer.agent.selected() });
+            self.cold.send(end(&peer));
         }
         self.free.push(slot);
+    }
+
+    fn checkpoint(&mut self, now: Instant, endpoint: EndpointKey) -> Option<Box<Checkpointed>> {
+        let peer = self.peers[*self.by_endpoint.get(&endpoint)? as usize].as_ref()?;
+        Some(Box::new(Checkpointed {
+            ice: peer.agent.save()?,
+            keys: peer.keys?,
+            spec: (*peer.spec).clone(),
+            media: self.router.checkpoint(now, endpoint)?,
+        }))
     }
 
     fn add_candidates(&mut self, now: Instant, slot: u32, candidates: Vec<Candidate>) {
@@ -566,6 +628,14 @@ impl Engine for MediaEngine {
                     self.add_candidates(now, slot, candidates);
                     self.settle(slot);
                 }
+            }
+            Command::Checkpoint { endpoint, reply } => {
+                let saved = self.checkpoint(now, endpoint);
+                // Who asked may have given up.
+                drop(reply.send(saved));
+            }
+            Command::Release { endpoint } => {
+                self.take_away(endpoint, |peer| Request::Forget { peer: peer.id });
             }
             Command::Close { endpoint } => self.remove(endpoint),
             Command::CloseSession { session, endpoints } => {

@@ -11,8 +11,8 @@ use common::wire::node::TransportState;
 use super::engine::{Open, transaction_seed};
 use crate::cold::PeerId;
 use crate::router::EndpointIndex;
-use crate::transport::ice::{self, Agent};
-use crate::transport::spec::{DtlsRole, Fingerprint};
+use crate::transport::ice::{self, Agent, SavedIce};
+use crate::transport::spec::{DtlsRole, EndpointSpec, Fingerprint};
 use crate::transport::srtp::SrtpKeys;
 
 /// Media that came before the keys: a peer may send as soon as its half of the handshake is done, ours is
@@ -46,6 +46,8 @@ pub(super) struct Peer {
     /// At the router.
     pub(super) index: EndpointIndex,
     pub(super) endpoint: EndpointKey,
+    /// What was negotiated, for checkpoints.
+    pub(super) spec: Box<EndpointSpec>,
     pub(super) agent: Agent,
     pub(super) dtls: DtlsRole,
     pub(super) fingerprints: Vec<Fingerprint>,
@@ -64,18 +66,32 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Instant, id: PeerId, index: EndpointIndex, open: Open) -> Self {
-        let Open { endpoint, spec, ice, .. } = open;
+    /// A new peer, or one that comes from another node with its agent's state and its keys.
+    pub(super) fn new(
+        now: Instant,
+        id: PeerId,
+        index: EndpointIndex,
+        open: Open,
+        saved: Option<(SavedIce, SrtpKeys)>,
+    ) -> Self {
+        let Open { endpoint, mut spec, ice, .. } = open;
         let ufrag = spec.local_ice.ufrag.clone();
+        let keys = saved.as_ref().map(|(_, keys)| *keys);
+        let seed = transaction_seed(id);
+        let agent = match saved {
+            Some((saved, _)) => Agent::adopt(now, ice, saved, seed),
+            None => Agent::new(now, ice, spec.local_ice.clone(), Some(spec.remote_ice.clone()), seed),
+        };
         Self {
             id,
             index,
             endpoint,
-            agent: Agent::new(now, ice, spec.local_ice, Some(spec.remote_ice), transaction_seed(id)),
+            agent,
             dtls: spec.dtls,
-            fingerprints: spec.fingerprints,
-            phase: Phase::Waiting,
-            keys: None,
+            fingerprints: std::mem::take(&mut spec.fingerprints),
+            phase: if keys.is_some() { Phase::Keyed } else { Phase::Waiting },
+            keys,
+            spec: Box::new(spec),
             dtls_from: None,
             addresses: Vec::new(),
             ufrags: vec![ufrag],

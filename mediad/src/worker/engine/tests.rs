@@ -166,6 +166,7 @@ impl World {
                 subscribe: true,
             },
             ice: ice::Settings::default(),
+            adoption: None,
         };
         self.engine.command(self.now, Command::Open(Box::new(open)));
         self.clients.len() - 1
@@ -221,6 +222,7 @@ impl World {
                         handshake.handle(self.now, Input::Datagram(&bytes));
                     }
                 }
+                Request::Forget { .. } => drop(self.handshakes.remove(&peer)),
                 Request::Close { to, .. } => {
                     if let Some(handshake) = self.handshakes.get_mut(&peer) {
                         handshake.handle(self.now, Input::Close);
