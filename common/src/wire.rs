@@ -131,3 +131,6 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(kind: u16, body: &'a [u8]) -> Resul
 
 /// Fields that later versions add to a frozen struct: number and postcard bytes.
 pub type Extensions = Vec<(u16, Vec<u8>)>;
+
+#[cfg(test)]
+mod tests;

@@ -131,11 +131,18 @@ impl Dialer {
             let ended = self.attempt(master).await;
             if ended.was_up {
                 was_ever_up = true;
+                self.distrusts_stored = false;
                 backoff.reset();
             }
             let mut wait = backoff.next_wait();
             match ended.advice {
                 Advice::Retry => {}
+                Advice::Enroll if self.shared.settings.join_token_file.is_none() && !was_ever_up => {
+                    let message =
+                        format!("{} ({master}); set `join_token_file` to get another one", ended.why);
+                    self.shared.set_state(LinkState::Failed { exit: Exit::Config, message });
+                    return;
+                }
                 Advice::Enroll => self.distrusts_stored = true,
                 Advice::GiveUp(exit) if !was_ever_up => {
                     let message = format!("{} ({master})", ended.why);
