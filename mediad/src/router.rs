@@ -475,6 +475,13 @@ impl Router {
         self.events.pop_front()
     }
 
+    /// Sequence number that the next packet of an outgoing SSRC gets.
+    pub fn next_sequence(&self, index: EndpointIndex, ssrc: u32) -> Option<u16> {
+        let endpoint = self.endpoints.find(index.0)?;
+        let leg = endpoint.legs.iter().find(|leg| leg.lease.ssrc() == ssrc)?;
+        Some(leg.lease.next() as u16)
+    }
+
     /// Sums over the router's life.
     pub const fn totals(&self) -> &Totals {
         &self.totals

@@ -456,7 +456,7 @@ mod tests {
     fn requests_of_others_are_read() {
         let fir = [0x84, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 3, 0, 0, 0];
         let Some(Packet::Fir(mut list)) = Compound::new(&fir).next() else { panic!() };
-        assert_eq!(list.next(), Some(7));
+        assert_eq!((list.next(), list.next()), (Some(7), None));
         let remb =
             [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0x0b, 0, 1, 0, 0, 0, 7];
         // Mantissa 0x30001, exponent 2.
