@@ -2,6 +2,7 @@
 //! `cargo bench -p mediad --bench forward`; the item count is packets forwarded, so the reciprocal of the throughput
 //! is the time per forwarded packet.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::allow_attributes, reason = "the rig is shared with the tests")]
 
 #[path = "../tests/rig/mod.rs"]

@@ -1,5 +1,6 @@
 //! Once every ring and list has grown, a packet costs no allocation: counted by the allocator of this test binary.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::allow_attributes, reason = "the rig is shared between test binaries")]
 #![allow(unsafe_code, reason = "an allocator that counts can only be written so; it forwards every call")]
 

@@ -6,6 +6,8 @@
 //! jump; and audio and video of one publisher must keep their distance, or lips do not match. So the first sender report
 //! of a publisher fixes the difference of the two clocks for all its tracks.
 
+#![expect(clippy::cast_sign_loss, reason = "modulo arithmetic on protocol fields")]
+
 use super::leg::Leg;
 use super::repair::{REPAIRS_MAX, Repair};
 use super::slab::Slab;
@@ -47,12 +49,12 @@ impl Router {
         match packet {
             Packet::Bye(ssrcs) => ssrcs.for_each(|ssrc| self.end_source(us, index, ssrc)),
             Packet::Fir(ssrcs) => {
-                ssrcs.take(ENTRIES_MAX).for_each(|ssrc| self.want_keyframe(us, index, ssrc))
+                ssrcs.take(ENTRIES_MAX).for_each(|ssrc| self.want_keyframe(us, index, ssrc));
             }
             Packet::Pli { media } => self.want_keyframe(us, index, media),
             Packet::Nack { media, lost } => self.want_again(index, media, lost),
             Packet::ReceiverReport { blocks, .. } => {
-                blocks.for_each(|block| self.note_block(us, index, &block))
+                blocks.for_each(|block| self.note_block(us, index, &block));
             }
             Packet::SenderReport { ssrc, sender, blocks } => {
                 self.note_sender(us, index, ssrc, &sender);
@@ -116,7 +118,7 @@ impl Router {
         let rtt = now.wrapping_sub(block.last_report).wrapping_sub(block.delay);
         // Longer than four seconds is a wrapped or made-up number.
         if rtt < 4 << 16 {
-            let sample_us = u64::from(rtt) * 1_000_000 >> 16;
+            let sample_us = (u64::from(rtt) * 1_000_000) >> 16;
             endpoint.rtt_us = (endpoint.rtt_us * 7 + sample_us) / 8;
         }
     }
@@ -166,7 +168,7 @@ impl Router {
         let unix = self.settings.unix;
         let total_us = u64::from(unix.subsec_micros()) + us;
         let seconds = (NTP_EPOCH_S + unix.as_secs() + total_us / 1_000_000) & 0xffff_ffff;
-        seconds << 32 | (total_us % 1_000_000 << 32) / 1_000_000
+        (seconds << 32) | (((total_us % 1_000_000) << 32) / 1_000_000)
     }
 }
 
@@ -180,7 +182,7 @@ pub(super) fn sender_info(
     offset: Option<i64>,
 ) -> SenderInfo {
     let clock = u64::from(leg.clock_hz());
-    let source = leg.current.and(tracks.find(leg.mapping.track));
+    let source = leg.current.and_then(|_| tracks.find(leg.mapping.track));
     let encoding = source.and_then(|track| track.encodings.get(usize::from(leg.mapping.encoding)));
     let report =
         encoding.filter(|encoding| encoding.epoch == leg.mapping.epoch).and_then(|encoding| encoding.report);

@@ -82,7 +82,7 @@ impl Router {
             self.unwrap_repair(us, at, source, incoming, packet)
         } else {
             let index = incoming.index;
-            self.accept(us, at, source, incoming, packet, index)
+            self.accept(us, at, source, &incoming, packet, index)
         }
     }
 
@@ -136,7 +136,7 @@ impl Router {
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
         packet[0] &= !0x20;
         incoming.len -= 2;
-        self.accept(us, at, Source { repair: true, ..source }, incoming, packet, index)
+        self.accept(us, at, source, &incoming, packet, index)
     }
 
     /// An original or repaired packet of an encoding.
@@ -145,8 +145,8 @@ impl Router {
         us: u64,
         at: EndpointIndex,
         source: Source,
-        incoming: Incoming,
-        packet: &mut [u8],
+        incoming: &Incoming,
+        packet: &[u8],
         index: u64,
     ) -> Result<(), Dropped> {
         let endpoint = self.endpoints.find_mut(at.0).ok_or(Dropped::NoKeys)?;
@@ -176,7 +176,7 @@ impl Router {
             Arrival::New => false,
         };
         let packet = &packet[..incoming.len];
-        let mut meta = describe(&incoming, packet, (position, codec), us, index);
+        let mut meta = describe(incoming, packet, (position, codec), us, index);
         meta.epoch = encoding.epoch;
         let first = encoding.last_us.is_none_or(|last| us.saturating_sub(last) > 1_000_000);
         let shape = finish(track, source.encoding, &mut meta, codec, packet, us);

@@ -4,6 +4,8 @@
 //! from a lease; a gap in the source is kept as a gap by holding its nonces until the missing packets come, so that the
 //! receiver can ask for them; packets that are dropped on purpose leave no gap.
 
+#![expect(clippy::cast_sign_loss, reason = "modulo arithmetic on protocol fields")]
+
 use common::id::StreamKey;
 use common::wire::node::{MediaKind, SlotGap};
 

@@ -220,7 +220,7 @@ impl Receiver {
     /// Reception report (RFC 3550 section 6.4.1); begins a new interval.
     pub(super) fn report(&mut self, ssrc: u32, now_us: u64) -> Block {
         let expected = self.highest - self.first + 1;
-        let lost = (expected - self.received.min(expected)) as i64;
+        let lost = expected - self.received.min(expected);
         let expected_now = expected - self.reported.0.min(expected);
         let received_now = self.received - self.reported.1;
         let lost_now = expected_now.saturating_sub(received_now);

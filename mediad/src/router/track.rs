@@ -107,7 +107,7 @@ impl Track {
         let mut order: Vec<u8> = (0..self.encodings.len() as u8).collect();
         order.sort_by_key(|at| {
             let encoding = &self.encodings[usize::from(*at)];
-            if sized { encoding.pixels } else { rank(&encoding.rid).unwrap_or(u32::from(*at)) }
+            if sized { encoding.pixels } else { rank(&encoding.rid).unwrap_or_else(|| u32::from(*at)) }
         });
         self.order = order;
     }

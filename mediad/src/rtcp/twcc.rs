@@ -3,6 +3,8 @@
 //! Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01): a recorder of
 //! arrivals that writes feedback packets, and a reader of them.
 
+#![expect(clippy::cast_sign_loss, reason = "modulo arithmetic on protocol fields")]
+
 use crate::rtp::{extend_sequence, u16_at, u32_at};
 
 /// Packets that a recorder remembers; a gap longer than this begins anew.
@@ -335,7 +337,7 @@ mod tests {
                 sequence = sequence.wrapping_add(skip);
                 now += gap;
                 recorder.record(sequence, now);
-                expected.push((sequence, (now / 250 * 250) as i64));
+                expected.push((sequence, (now / 250 * 250).cast_signed()));
             }
             let got: Vec<(u16, i64)> = drain(&mut recorder, room).into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
             prop_assert_eq!(got, expected);

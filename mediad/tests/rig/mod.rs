@@ -349,17 +349,17 @@ impl Rig {
             self.clients[client].transport_seq = number.wrapping_add(1);
             let client_ref = &mut self.clients[client];
             let bytes = client_ref.flows[flow].seal(&client_ref.sealer, marker, &payload, number);
-            self.send_up(client, bytes);
+            self.send_up(client, &bytes);
         }
     }
 
     /// A datagram from a client into the network.
-    pub fn send_up(&mut self, client: usize, bytes: Vec<u8>) {
+    pub fn send_up(&mut self, client: usize, bytes: &[u8]) {
         let net = self.clients[client].up;
         self.launch(net, None, client, bytes);
     }
 
-    fn launch(&mut self, net: Net, to: Option<usize>, from: usize, bytes: Vec<u8>) {
+    fn launch(&mut self, net: Net, to: Option<usize>, from: usize, bytes: &[u8]) {
         if self.random.permille(net.loss_permille) {
             return;
         }
@@ -368,7 +368,7 @@ impl Rig {
             let jitter = if net.jitter_ms > 0 { self.random.next() % (net.jitter_ms + 1) } else { 0 };
             self.order += 1;
             let at_ms = self.ms + net.delay_ms + jitter;
-            self.flights.push(Flight { at_ms, order: self.order, to, from, bytes: bytes.clone() });
+            self.flights.push(Flight { at_ms, order: self.order, to, from, bytes: bytes.to_vec() });
         }
     }
 
@@ -426,7 +426,7 @@ impl Rig {
             for (dest, bytes) in sent {
                 let to = self.clients.iter().position(|client| client.address == dest).unwrap();
                 let net = self.clients[to].down;
-                self.launch(net, Some(to), to, bytes);
+                self.launch(net, Some(to), to, &bytes);
             }
             if flush == Flush::Done {
                 break;
@@ -504,7 +504,7 @@ impl Rig {
             let number = client.transport_seq;
             client.transport_seq = number.wrapping_add(1);
             if let Some(bytes) = client.flows[flow].seal_again(&client.sealer, sequence, number) {
-                self.send_up(at, bytes);
+                self.send_up(at, &bytes);
             }
         }
     }
@@ -551,7 +551,7 @@ impl Rig {
         let client = &mut self.clients[at];
         let nonce = client.rtcp.take().unwrap();
         let len = client.sealer.seal_rtcp(&mut buf, len, nonce);
-        self.send_up(at, buf[..len].to_vec());
+        self.send_up(at, &buf[..len]);
     }
 
     pub fn got(&self, client: usize, ssrc: u32) -> &Receiving {
