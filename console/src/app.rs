@@ -17,6 +17,9 @@ use crate::state::{Settings, State};
 /// Events that are taken in between two frames.
 const BATCH_MAX: usize = 512;
 
+/// Time that the last frame has to reach the terminal.
+const LAST_FRAME: Duration = Duration::from_millis(500);
+
 /// Signals that the console answers.
 struct Signals {
     terminate: Signal,
@@ -97,6 +100,9 @@ pub async fn run(settings: Settings, mut source: Source) -> io::Result<()> {
         match flow {
             Flow::Continue => {}
             Flow::Suspend => {
+                if !writer.is_idle() {
+                    drop(tokio::time::timeout(LAST_FRAME, writer.done()).await);
+                }
                 drop(terminal.take());
                 rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)?;
                 terminal = Some(Terminal::enter()?);
@@ -107,6 +113,10 @@ pub async fn run(settings: Settings, mut source: Source) -> io::Result<()> {
             }
             Flow::Quit => break,
         }
+    }
+    // A frame that is still on its way would hide the cursor again. A terminal that is stuck is not waited for.
+    if !writer.is_idle() {
+        drop(tokio::time::timeout(LAST_FRAME, writer.done()).await);
     }
     drop(terminal);
     Ok(())

@@ -289,7 +289,7 @@ impl World {
         let name = cast::session_name(&mut self.random, self.next_session, connections_max);
         let key = SessionKey((self.next_session << 8) | self.random.below(256));
         self.next_session += 1;
-        let life_ms = 120_000 + self.random.below(3_600_000);
+        let life_ms = 60_000 + self.random.below(1_500_000);
         self.sessions.push(DemoSession {
             key,
             name,

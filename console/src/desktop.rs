@@ -104,7 +104,7 @@ impl Desktop {
         let mut leaf = |kind: ViewKind| Tree::Leaf(desktop.create(View::new(kind)));
         let overview = Tree::split(
             Axis::Vertical,
-            560,
+            430,
             Tree::split(Axis::Horizontal, 330, leaf(ViewKind::Cluster), leaf(ViewKind::Load)),
             Tree::split(Axis::Horizontal, 500, leaf(ViewKind::Trends), leaf(ViewKind::Events)),
         );

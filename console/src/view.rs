@@ -87,6 +87,17 @@ pub struct Facts<'a> {
     pub keep_order: bool,
 }
 
+impl Facts<'_> {
+    /// Time since the overview came; none goes by in a made-up cluster that stands still.
+    #[must_use]
+    pub fn since(&self) -> Duration {
+        match self.store.received {
+            Some(received) if !self.store.is_still() => self.now.saturating_sub(received),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 /// A line of text in pieces.
 pub type Line = Vec<(String, Role)>;
 
@@ -158,7 +169,8 @@ impl ViewKind {
     pub const fn smallest(self) -> (u16, u16) {
         match self {
             Self::Cluster => (37, 11),
-            Self::Events | Self::Help => (40, 5),
+            Self::Events => (60, 5),
+            Self::Help => (40, 5),
             Self::Load => (40, 7),
             Self::Node => (40, 8),
             Self::Nodes | Self::Recorders => (44, 7),

@@ -99,10 +99,6 @@ pub(super) fn status(state: &State, canvas: &mut Canvas<'_>) {
     let right = draw_workspaces(state, canvas, y);
     let mut x = 1;
     for (part, role) in hints(state) {
-        let next = x + text::width(&part);
-        if next >= right {
-            break;
-        }
         x = canvas.text(x, y, right.saturating_sub(x), &part, role);
     }
 }

@@ -215,7 +215,8 @@ fn drag(state: &mut State, mouse: Mouse) {
                 Axis::Horizontal => (mouse.x.saturating_sub(area.x), area.width),
                 Axis::Vertical => (mouse.y.saturating_sub(area.y), area.height),
             };
-            let ratio = (u32::from(at) + 1) * 1000 / u32::from(size.max(1));
+            // Rounded up, as the layout rounds down: the border lands under the mouse.
+            let ratio = ((u32::from(at) + 1) * 1000).div_ceil(u32::from(size.max(1)));
             if let Some(tree) = &mut state.desktop.workspace_mut().tree {
                 tree.set_ratio(&path, u16::try_from(ratio).unwrap_or(1000));
             }

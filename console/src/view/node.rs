@@ -86,7 +86,7 @@ fn pair(name: &str, value: &str) -> [(String, Role); 2] {
 fn state_lines(facts: &Facts<'_>, entry: &NodeEntry) -> Vec<Line> {
     let node = &entry.node;
     let load = &node.load;
-    let since = facts.now.saturating_sub(facts.store.received.unwrap_or(facts.now));
+    let since = facts.since();
     let age = NodeRow { entry, since }.age_ms();
     let report = age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", text::span(age)));
     let mut first =

@@ -257,7 +257,7 @@ impl TableView {
             | ViewKind::Session
             | ViewKind::Trends => {
                 let recorders = self.kind == ViewKind::Recorders;
-                let since = facts.now.saturating_sub(store.received.unwrap_or(facts.now));
+                let since = facts.since();
                 let of_kind = || {
                     let entries = store.nodes.iter().filter(move |entry| entry.node.recorder == recorders);
                     entries.map(move |entry| (entry.node.key.0, NodeRow { entry, since }))
@@ -411,8 +411,8 @@ impl TableView {
         let mut x = area.x + 2;
         for (index, column, width) in columns {
             let mut head = column.head.to_owned();
-            if column.id == "history" && self.metric != Metric::Cpu {
-                head = format!("{} OVER TIME", self.metric.word().to_uppercase());
+            if column.id == "history" && self.kind == ViewKind::Load {
+                head = format!("{} OVER {width} S", self.metric.word().to_uppercase());
             }
             if let Some((sorted, descending)) = self.sort
                 && sorted == *index
@@ -435,7 +435,7 @@ impl TableView {
         full: u32,
     ) {
         let store = facts.store;
-        let since = facts.now.saturating_sub(store.received.unwrap_or(facts.now));
+        let since = facts.since();
         let node = store.node(NodeKey(key)).map(|entry| NodeRow { entry, since });
         let session = store.session(SessionKey(key)).map(|session| SessionRow { session, store });
         let mut x = row.x + 2;

@@ -45,20 +45,30 @@ fn kilobits(value: u32) -> String {
     text::bitrate(u64::from(value) * 1000)
 }
 
-/// Draws one row for each total: name, bars, newest value, change over what shows.
+/// Rows that one total takes, and how many of them its bars fill: where there is room, two and a blank between.
+fn rows_each(height: u16) -> (u16, u16) {
+    if usize::from(height) >= 3 * ROWS { (3, 2) } else { (1, 1) }
+}
+
+/// Draws each total: name, bars, newest value, change over what shows.
 pub fn draw(facts: &Facts<'_>, canvas: &mut Canvas<'_>, area: Rect, offset: usize) {
     let totals = &facts.store.totals;
-    let columns = area.width.saturating_sub(10 + 10 + 8);
+    let columns = area.width.saturating_sub(11 + 10 + 8);
     let step = (crate::store::HISTORY_SAMPLES / usize::from(columns.max(1))).max(1);
-    for (trend, y) in TRENDS.iter().skip(offset).zip(area.y..area.bottom()) {
+    let (each, high) = rows_each(area.height);
+    for (trend, y) in TRENDS.iter().skip(offset).zip((area.y..area.bottom()).step_by(each.into())) {
         let samples = (trend.samples)(totals);
         let shown = &samples[samples.len().saturating_sub(usize::from(columns) * step)..];
         let full = trend.full.unwrap_or_else(|| shown.iter().copied().max().unwrap_or(1));
-        canvas.text(area.x + 1, y, 9, trend.name, Role::Dim);
-        let bars = spark::bars(&canvas.theme, samples, full, columns, step);
         let newest = samples.last().copied().unwrap_or(0);
         let role = if trend.full.is_some() { spark::load_role(newest) } else { Role::Level(0) };
-        canvas.text(area.x + 10, y, columns, &bars, role);
+        let bars = spark::tall(&canvas.theme, samples, full, columns, step, high.into());
+        for (row, y) in bars.iter().zip(y..area.bottom()) {
+            canvas.text(area.x + 10, y, columns, row, role);
+        }
+        // Words stand on the base line of the bars.
+        let y = (y + high - 1).min(area.bottom() - 1);
+        canvas.text(area.x + 1, y, 9, trend.name, Role::Dim);
         let x = area.x + 10 + columns;
         canvas.aligned(x, y, 10, &(trend.value)(newest), Role::Text, Align::Right);
         canvas.aligned(x + 10, y, 8, &change(shown), Role::Dim, Align::Right);

@@ -4,39 +4,38 @@
 
 use crate::theme::{Role, Theme};
 
-/// One bar of each column for values of 0 to `full`; unknown values are blanks. Takes the last `columns` values;
-/// where there are more values than columns wanted, `step` of them share one (their maximum shows).
+/// One bar for each column, for values of 0 to `full`; columns without a value are blank. Takes the last values that
+/// fit; `step` of them share a bar (their maximum shows).
 #[must_use]
 pub fn bars(theme: &Theme, values: &[u32], full: u32, columns: u16, step: usize) -> String {
+    tall(theme, values, full, columns, step, 1).concat()
+}
+
+/// The same over several rows, the upper ones first.
+#[must_use]
+pub fn tall(theme: &Theme, values: &[u32], full: u32, columns: u16, step: usize, rows: usize) -> Vec<String> {
     let step = step.max(1);
-    let wanted = usize::from(columns) * step;
-    let shown = &values[values.len().saturating_sub(wanted)..];
-    let mut text = String::new();
-    let used = shown.len().div_ceil(step);
-    for _ in used..usize::from(columns) {
-        text.push(' ');
-    }
+    let shown = &values[values.len().saturating_sub(usize::from(columns) * step)..];
     // Groups end at the newest value, so that a bar does not change once its time is over.
-    let first = shown.len() % step;
-    let (head, rest) = shown.split_at(first);
-    if !head.is_empty() {
-        text.push_str(bar(theme, head, full));
-    }
-    for group in rest.chunks(step) {
-        text.push_str(bar(theme, group, full));
-    }
-    text
+    let (head, rest) = shown.split_at(shown.len() % step);
+    let groups = (!head.is_empty()).then_some(head).into_iter().chain(rest.chunks(step));
+    let levels: Vec<usize> =
+        groups.map(|group| level(group.iter().copied().max().unwrap_or(0), full, rows)).collect();
+    let blanks = " ".repeat(usize::from(columns).saturating_sub(levels.len()));
+    (0..rows)
+        .rev()
+        .map(|row| {
+            let cells = levels.iter().map(|level| theme.bar(level.saturating_sub(8 * row).min(8)));
+            std::iter::once(blanks.as_str()).chain(cells).collect()
+        })
+        .collect()
 }
 
-fn bar(theme: &Theme, group: &[u32], full: u32) -> &'static str {
-    let value = group.iter().copied().max().unwrap_or(0);
-    theme.bar(eighths(value, full))
-}
-
-/// 1 to 8 for a value of 0 to `full`: idle still shows a line.
-fn eighths(value: u32, full: u32) -> usize {
+/// 1 to 8 for each row, for a value of 0 to `full`: idle still shows a line.
+fn level(value: u32, full: u32, rows: usize) -> usize {
+    let highest = 8 * rows as u64;
     let full = u64::from(full.max(1));
-    let level = u64::from(value).saturating_mul(8).div_ceil(full).clamp(1, 8);
+    let level = u64::from(value).saturating_mul(highest).div_ceil(full).clamp(1, highest);
     usize::try_from(level).unwrap_or(8)
 }
 
@@ -73,6 +72,12 @@ mod tests {
         assert_eq!(bars(&theme, &[0, 500, 1000], 1000, 2, 1), "▄█");
         assert_eq!(bars(&theme, &[1000, 0, 0, 500, 0], 1000, 4, 2), " █▁▄");
         assert_eq!(bars(&theme, &[], 1000, 2, 1), "  ");
+    }
+
+    #[test]
+    fn tall_bars_fill_from_below() {
+        let theme = Theme::default();
+        assert_eq!(tall(&theme, &[250, 500, 1000], 1000, 4, 1, 2), ["   █", " ▄██"]);
     }
 
     #[test]
