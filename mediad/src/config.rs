@@ -16,6 +16,7 @@
 //! announce_loopback = false
 //! ice_lite = false
 //! pin_workers = false
+//! gather = "150us"                # busy workers wait so long for more packets of a frame; 0: never
 //!
 //! [drain]
 //! deadline = "5m"
@@ -106,6 +107,8 @@ pub struct RawMedia {
     pub ice_lite: bool,
     /// Bind each worker to a core of its own.
     pub pin_workers: bool,
+    /// How long a busy worker waits for more packets of a frame, so that they leave together; 0 is never.
+    pub gather: Span,
 }
 
 impl Default for RawMedia {
@@ -119,6 +122,7 @@ impl Default for RawMedia {
             announce_loopback: false,
             ice_lite: false,
             pin_workers: false,
+            gather: Span(Duration::from_micros(150)),
         }
     }
 }
@@ -183,7 +187,12 @@ pub struct MediaSettings {
     pub ice_lite: bool,
     /// As `[media] pin_workers`.
     pub pin_workers: bool,
+    /// As `[media] gather`.
+    pub gather: Duration,
 }
+
+/// Longest `[media] gather`: it is added to the way of every packet.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// Media threads of one node; more than any machine has cores.
 const WORKERS_MAX: u16 = 256;
@@ -235,6 +244,9 @@ fn check_media(loaded: &Loaded<Raw>) -> Result<MediaSettings, ConfigError> {
             loaded.refuse("media.port", format!("a port with {workers} ports from it on, below 65536"))
         );
     }
+    if raw.gather.0 > GATHER_MAX {
+        return Err(loaded.refuse("media.gather", "a duration from `0` to `2ms`"));
+    }
     let addresses = if raw.announced_addresses.is_empty() {
         host_addresses(raw)
     } else {
@@ -251,6 +263,7 @@ fn check_media(loaded: &Loaded<Raw>) -> Result<MediaSettings, ConfigError> {
         addresses,
         ice_lite: raw.ice_lite,
         pin_workers: raw.pin_workers,
+        gather: raw.gather.0,
     })
 }
 

@@ -67,7 +67,12 @@ impl MediaNode {
         let mut workers = Vec::new();
         for (index, socket) in sockets.into_iter().enumerate() {
             let core = settings.pin_workers.then(|| cores.get(index % cores.len().max(1)).copied()).flatten();
-            workers.push(start_worker(Seat { index, core }, socket, &cold, &sender)?);
+            workers.push(start_worker(
+                Seat { index, core, gather: settings.gather },
+                socket,
+                &cold,
+                &sender,
+            )?);
         }
         let post = Arc::new(Post(workers.clone()));
         let pool = queues.start(&certificate, &post);

@@ -214,6 +214,7 @@ fn node() -> MediaNode {
         addresses: vec!["127.0.0.1".parse().unwrap()],
         ice_lite: false,
         pin_workers: false,
+        gather: Duration::from_micros(150),
     };
     MediaNode::start(&settings, Arc::new(|_: Option<SessionKey>, _: NodeFact| {})).unwrap()
 }

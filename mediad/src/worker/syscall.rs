@@ -421,13 +421,14 @@ fn to_name(address: SocketAddr, family_v6: bool, name: &mut libc::sockaddr_stora
     size_of::<libc::sockaddr_in6>() as u32
 }
 
-/// Waits until one of two descriptors is readable or the time is over.
-pub fn wait_readable(first: &impl AsFd, second: &impl AsFd, timeout: Duration) {
+/// Waits until one of two descriptors is readable or the time is over. True if it is the first.
+pub fn wait_readable(first: &impl AsFd, second: &impl AsFd, timeout: Duration) -> bool {
     let mut polls = [
         libc::pollfd { fd: first.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 },
         libc::pollfd { fd: second.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 },
     ];
     poll(&mut polls, timeout);
+    polls[0].revents & libc::POLLIN != 0
 }
 
 fn wait_writable(socket: &impl AsFd, timeout: Duration) {
@@ -637,6 +638,13 @@ pub fn allowed_cores() -> Vec<usize> {
     }
     // SAFETY: each core is below the size of the set.
     (0..libc::CPU_SETSIZE as usize).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
+}
+
+/// Makes the calling thread's waits end within `slack` of their time; the system's default is 50 microseconds.
+pub fn set_timer_slack(slack: Duration) {
+    let ns = libc::c_ulong::try_from(slack.as_nanos()).unwrap_or(50_000).max(1);
+    // SAFETY: takes numbers only; an error leaves the default, which is harmless.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns, 0, 0, 0) };
 }
 
 /// CPU time that the calling thread has used, user and system.
