@@ -20,6 +20,7 @@ use mediad::transport::lease::Lease;
 use mediad::transport::negotiate::{self, Draft, LocalSettings, OfferPlan};
 use mediad::transport::spec::{EndpointSpec, Flow, IceCredentials};
 use mediad::transport::srtp::{OVERHEAD_BYTES_MAX, Opener, Profile, Sealer, SrtpError};
+use mediad::transport::trickle::Fragment;
 
 const SESSION: SessionKey = SessionKey(1);
 const STREAM: StreamKey = StreamKey(7);
@@ -259,8 +260,19 @@ async fn checkpoint(node: &MediaNode, endpoint: u64) -> Vec<u8> {
     }
 }
 
-async fn adopt(node: &MediaNode, generation: u64, state: Vec<u8>) -> OpResult {
+async fn try_adopt(node: &MediaNode, generation: u64, state: Vec<u8>) -> OpResult {
     tell(node, Adopt { session: SESSION, generation: Generation(generation), state }).await
+}
+
+/// Adopts an endpoint; gives the fragment that a client behind a NAT would be pushed.
+async fn adopt(node: &MediaNode, generation: u64, state: Vec<u8>) -> Fragment {
+    match try_adopt(node, generation, state).await {
+        OpResult::Ready(ready) => {
+            assert_eq!((ready.audio, ready.video), (0, 1));
+            Fragment::parse(&ready.sdp).unwrap()
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Lets both clients run, the first one sending, until `done` says so.
@@ -325,8 +337,10 @@ async fn a_call_goes_on_at_another_node_under_the_same_keys() {
     drop(old);
 
     open_session(&new).await;
-    for state in states {
-        assert_eq!(adopt(&new, 10, state).await, OpResult::Ok);
+    for (client, state) in clients.iter().zip(states) {
+        let fragment = adopt(&new, 10, state).await;
+        assert_eq!(fragment.ice.as_ref(), client.spec.as_ref().map(|spec| &spec.remote_ice));
+        assert_eq!(fragment.candidates[0].priority, ice::candidate_priority(1));
     }
     bind(&new, 11).await;
     let took = run_until(&mut clients, 3, "media from the new node", |clients| {
@@ -375,8 +389,8 @@ async fn a_node_that_is_cut_off_stops_before_its_successor_begins() {
     }
     let stopped_at = last.unwrap();
     open_session(&new).await;
-    assert_eq!(adopt(&new, 10, publisher).await, OpResult::Ok);
-    assert_eq!(adopt(&new, 10, state).await, OpResult::Ok);
+    adopt(&new, 10, publisher).await;
+    adopt(&new, 10, state).await;
     bind(&new, 11).await;
     run_until(&mut clients, 5, "media from the successor", |clients| {
         clients[1].received.iter().any(|packet| packet.2 == 5)
@@ -392,15 +406,18 @@ async fn stale_foreign_and_broken_states_are_refused() {
     let (old, new) = (node(), node());
     let clients = call(&old).await;
     let state = checkpoint(&old, 1).await;
-    assert_eq!(adopt(&new, 10, state.clone()).await, OpResult::Err(NodeError::UnknownSession));
+    assert_eq!(try_adopt(&new, 10, state.clone()).await, OpResult::Err(NodeError::UnknownSession));
     open_session(&new).await;
-    assert_eq!(adopt(&new, 1, state.clone()).await, OpResult::Err(NodeError::StaleGeneration(Generation(1))));
+    assert_eq!(
+        try_adopt(&new, 1, state.clone()).await,
+        OpResult::Err(NodeError::StaleGeneration(Generation(1)))
+    );
     let mut broken = state.clone();
     broken.truncate(40);
-    assert!(matches!(adopt(&new, 10, broken).await, OpResult::Err(NodeError::Internal { .. })));
-    assert_eq!(adopt(&new, 10, state.clone()).await, OpResult::Ok);
-    assert_eq!(adopt(&new, 10, state.clone()).await, OpResult::Ok);
-    assert_eq!(adopt(&new, 9, state).await, OpResult::Err(NodeError::StaleGeneration(Generation(10))));
+    assert!(matches!(try_adopt(&new, 10, broken).await, OpResult::Err(NodeError::Internal { .. })));
+    let first = adopt(&new, 10, state.clone()).await;
+    assert_eq!(adopt(&new, 10, state.clone()).await, first);
+    assert_eq!(try_adopt(&new, 9, state).await, OpResult::Err(NodeError::StaleGeneration(Generation(10))));
     let unknown = Checkpoint { session: SESSION, endpoint: EndpointKey(99) };
     assert_eq!(tell(&old, unknown).await, OpResult::Err(NodeError::UnknownEndpoint));
     drop(clients);

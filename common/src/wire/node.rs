@@ -334,7 +334,8 @@ pub struct Checkpoint {
     pub endpoint: EndpointKey,
 }
 
-/// Take over an endpoint from its state.
+/// Take over an endpoint from its state. Answered with [`OpResult::Ready`] whose SDP is a fragment (RFC 8840) with the
+/// node's candidates: pushed to a client behind a NAT, it opens the way to the new node.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Adopt {
     /// Its session; open already.

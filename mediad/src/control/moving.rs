@@ -70,7 +70,8 @@ impl Control {
         }
         // Each adopter may have used a stretch of numbers that no checkpoint tells of.
         state.media.skip(message.generation.0 - state.generation.0 - 1);
-        let ready = negotiate::summary(&state.spec);
+        let negotiation = Negotiated::of(&state.spec);
+        let mut ready = negotiate::summary(&state.spec);
         let endpoint = Endpoint {
             session: state.session,
             connection: state.connection,
@@ -78,8 +79,8 @@ impl Control {
             opened: message.generation,
             generation: message.generation,
             state: TransportState::Connecting,
-            ready,
-            negotiation: Negotiated::of(&state.spec),
+            ready: ready.clone(),
+            negotiation,
         };
         let mut table = self.table();
         if let Ok((_, known)) = table.endpoint(state.endpoint, Generation(u64::MAX))
@@ -87,7 +88,7 @@ impl Control {
         {
             let opened = known.opened;
             return if opened == message.generation {
-                Ok(OpResult::Ok)
+                Ok(OpResult::Ready(known.ready.clone()))
             } else {
                 Err(NodeError::StaleGeneration(opened))
             };
@@ -96,12 +97,16 @@ impl Control {
         if !table.insert_endpoint(key, endpoint) {
             return Err(NodeError::UnknownSession);
         }
-        let (worker, _) = table.endpoint(key, Generation(u64::MAX))?;
+        let (worker, entry) = table.endpoint(key, Generation(u64::MAX))?;
+        if let Negotiated::Agreed { mid, .. } = &entry.negotiation {
+            ready.sdp = self.negotiator.announce(worker, &state.ice, mid);
+            entry.ready.sdp.clone_from(&ready.sdp);
+        }
         let told = self.tell(worker, Command::Open(Box::new(self.opening(state))));
         if told.is_err() {
             table.close_endpoint(key);
         }
-        told
+        told.map(|_| OpResult::Ready(ready))
     }
 
     fn opening(&self, state: State) -> Open {

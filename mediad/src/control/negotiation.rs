@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::config::MediaSettings;
 use crate::node::{self, Worker};
 use crate::transport::dtls::Certificate;
-use crate::transport::ice;
+use crate::transport::ice::{self, SavedIce};
 use crate::transport::negotiate::{self, Draft, LocalSettings, OfferPlan};
 use crate::transport::spec::{Candidate, Codec, EndpointSpec, Flow, IceCredentials};
 use crate::transport::trickle;
@@ -164,6 +164,20 @@ impl Negotiator {
         *local = settings.ice.clone();
         let restart = Restart { local: settings.ice, remote: renewed, fragment: fragment.clone() };
         Ok(Trickled { candidates: parsed.candidates, restart: Some(restart) })
+    }
+
+    /// Our candidates under the credentials that the client knows, for an endpoint that came from another node.
+    #[must_use]
+    pub fn announce(&self, worker: usize, saved: &SavedIce, mid: &str) -> String {
+        let settings = LocalSettings {
+            ice: saved.local.clone(),
+            candidate_priority: ice::candidate_priority(saved.generation.saturating_add(1)),
+            fingerprint: self.certificate.fingerprint().clone(),
+            candidates: self.candidates[worker].clone(),
+            lite: self.lite,
+            video_codec: None,
+        };
+        trickle::write(&settings, mid)
     }
 
     fn local(&self, worker: usize, video_codec: Option<&str>) -> Result<LocalSettings, NodeError> {

@@ -354,7 +354,9 @@ impl Router {
             encoding.gate.cancel();
             return false;
         }
-        let (Some(media), true) = (encoding.ssrc, endpoint.link.is_ready()) else { return true };
+        // Before the first packet the path may not be open, and a key frame asked too early is lost on it.
+        let open = endpoint.link.is_ready() && encoding.receiver.is_started();
+        let (Some(media), true) = (encoding.ssrc, open) else { return true };
         if !encoding.gate.poll(us, is_lowest) {
             return true;
         }

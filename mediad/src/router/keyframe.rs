@@ -6,14 +6,17 @@
 /// Shortest time between requests for the lowest encoding and for the others: a key frame of a large picture is dear.
 const GAP_US: [u64; 2] = [500_000, 1_000_000];
 
-/// An unanswered request is repeated after this time.
-const RETRY_US: u64 = 1_000_000;
+/// An unanswered request is repeated after this time: soon at first, for packets get lost most where a path has just
+/// come up. Not sooner: browsers ignore a request within 300 ms of the last one.
+const RETRY_US: [u64; 4] = [350_000, 350_000, 350_000, 1_000_000];
 
 /// Gate of one encoding.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gate {
     wished_us: Option<u64>,
     asked_us: Option<u64>,
+    /// Requests since the newest key frame, up to the number of [`RETRY_US`].
+    unanswered: u8,
     /// When the newest key frame began to arrive.
     arrived_us: Option<u64>,
 }
@@ -37,6 +40,7 @@ impl Gate {
     pub(super) const fn arrive(&mut self, now_us: u64) {
         self.wished_us = None;
         self.arrived_us = Some(now_us);
+        self.unanswered = 0;
     }
 
     /// Nobody is interested any more.
@@ -55,11 +59,13 @@ impl Gate {
         }
         let due = self.asked_us.is_none_or(|asked| {
             let answered = self.arrived_us.is_some_and(|arrived| arrived >= asked);
-            let wait_us = if answered { GAP_US[usize::from(!is_lowest)] } else { RETRY_US };
+            let repeated = usize::from(self.unanswered).clamp(1, RETRY_US.len()) - 1;
+            let wait_us = if answered { GAP_US[usize::from(!is_lowest)] } else { RETRY_US[repeated] };
             now_us >= asked + wait_us
         });
         if due {
             self.asked_us = Some(now_us);
+            self.unanswered = self.unanswered.saturating_add(1);
         }
         due
     }
@@ -85,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unanswered_request_is_repeated_after_a_second() {
+    fn an_unanswered_request_is_repeated_soon_and_then_each_second() {
         let mut gate = Gate::default();
         gate.wish(0);
         let asked: Vec<u64> =
-            (0..=30).map(|turn| turn * 100 * MS).filter(|now| gate.poll(*now, true)).collect();
-        assert_eq!(asked, [0, 1000 * MS, 2000 * MS, 3000 * MS]);
+            (0..=70).map(|turn| turn * 50 * MS).filter(|now| gate.poll(*now, true)).collect();
+        assert_eq!(asked, [0, 350, 700, 1050, 2050, 3050].map(|at| at * MS));
     }
 
     #[test]

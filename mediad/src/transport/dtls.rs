@@ -291,7 +291,14 @@ impl Handshake {
             Ok(events) => events.into_iter().for_each(|event| self.engine_event(&event)),
             // Once the keys are there the media does not depend on what else arrives here.
             Err(_) if matches!(self.state, State::Connected) => {}
-            Err(source) => self.fail(DtlsError::Handshake(source)),
+            Err(source) => {
+                // An alert of either side, or a state that the engine does not leave. Anything else may be a datagram
+                // of a stranger; if it was not, the time-out ends the handshake.
+                let alerted = self.drain_engine() || records(bytes).any(|record| record.kind == RECORD_ALERT);
+                if alerted || matches!(source, rtc::shared::error::Error::ErrInvalidFsmTransition) {
+                    self.fail(DtlsError::Handshake(source));
+                }
+            }
         }
     }
 
@@ -359,15 +366,19 @@ impl Handshake {
         SrtpKeys::from_keying_material(profile, material.as_ref(), state.is_client())
     }
 
-    fn drain_engine(&mut self) {
+    /// Takes over what the engine wants sent; true if an alert is among it.
+    fn drain_engine(&mut self) -> bool {
+        let mut alerted = false;
         while let Some(transmit) = self.engine.poll_transmit() {
             let bytes = transmit.message.to_vec();
             self.answered |= records(&bytes).any(|record| match self.settings.role {
                 DtlsRole::Client => record.kind == RECORD_CHANGE_CIPHER,
                 DtlsRole::Server => record.message == Some(MESSAGE_SERVER_HELLO),
             });
+            alerted |= records(&bytes).any(|record| record.kind == RECORD_ALERT);
             self.outputs.push_back(Output::Transmit(bytes));
         }
+        alerted
     }
 }
 
@@ -375,6 +386,7 @@ impl Handshake {
 const RECORD_HEADER_BYTES: usize = 13;
 
 const RECORD_CHANGE_CIPHER: u8 = 20;
+const RECORD_ALERT: u8 = 21;
 const RECORD_HANDSHAKE: u8 = 22;
 const MESSAGE_CLIENT_HELLO: u8 = 1;
 const MESSAGE_SERVER_HELLO: u8 = 2;
@@ -602,6 +614,26 @@ mod tests {
         assert!(pair.ends.iter().all(Handshake::is_over));
         pair.ends[1].handle(pair.now, Input::Datagram(&[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
         assert!(pair.ends[1].poll_output().is_none());
+    }
+
+    #[test]
+    fn strangers_datagrams_during_a_handshake_do_not_end_it() {
+        let mut random = SmallRng::seed_from_u64(2);
+        for seed in 0..20 {
+            let mut pair = Pair::new(4, seed, &BOTH, &BOTH);
+            for _ in 0..30 {
+                pair.exchange();
+                for end in &mut pair.ends {
+                    let length = random.random_range(1..80);
+                    let mut bytes: Vec<u8> = (0..length).map(|_| random.random()).collect();
+                    // Anything but an alert: those end a handshake, as RFC 6347 section 4.1.2.7 allows.
+                    bytes[0] = [20, 22, 23, 24, 63][random.random_range(0..5)];
+                    end.handle(pair.now, Input::Datagram(&bytes));
+                }
+            }
+            pair.run();
+            assert_eq!(pair.keys(0).tx, pair.keys(1).rx, "seed {seed}");
+        }
     }
 
     #[test]
