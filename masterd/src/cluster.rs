@@ -32,6 +32,7 @@ mod session;
 mod slots;
 
 pub use input::{CoreSettings, Fenced, Input, Now, Output, ViewerEnd};
+pub use reconcile::{Intended, IntendedEndpoint};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -212,7 +213,7 @@ impl Core {
         match input {
             Input::LinkDown { node, boot } => self.link_down(node, boot),
             Input::LinkUp { node, hello, address } => self.link_up(node, &hello, address),
-            Input::Node { node, boot, op, message } => self.from_node(node, boot, op, message),
+            Input::Node { node, boot, op, message } => self.node_message(node, boot, op, message),
             Input::Query { req, actor, query } => self.query(req, &actor, &query),
             Input::Request { req, actor, op } => self.request(req, actor, op),
             Input::StoreFailing(failing) => self.store_failing = failing,
@@ -262,7 +263,7 @@ impl Core {
         match op {
             Op::ConnectionCreate { session, properties } => self.connection_create(req, &session, properties),
             Op::ConnectionDelete { session, connection } => {
-                self.connection_delete(req, &session, &connection)
+                self.connection_delete(req, &session, &connection);
             }
             Op::NodeDrain { node, on } => self.node_drain(req, &node, on),
             Op::SessionCreate(properties) => self.session_create(req, properties),
@@ -272,7 +273,7 @@ impl Core {
             }
             Op::StreamDelete { session, stream } => self.stream_delete(req, &session, &stream),
             Op::Watch { viewer, session, after, client } => {
-                self.watch(Actor::App, Watch { req, viewer, session, after, client });
+                self.watch(&Actor::App, &Watch { req, viewer, session, after, client });
             }
             Op::EndpointDelete { .. }
             | Op::Leave
@@ -295,7 +296,7 @@ impl Core {
                 self.open(req, &token, Wish::PlayStream(stream), offer, client);
             }
             Op::Publish { offer, client, media } => {
-                self.open(req, &token, Wish::Publish(media), offer, client)
+                self.open(req, &token, Wish::Publish(media), offer, client);
             }
             Op::Signal { to, kind, data, .. } => match self.bearer_inside(&token) {
                 Ok(key) => self.signal(req, Some(key), SignalOp { session: None, to, kind, data }),
@@ -305,7 +306,7 @@ impl Core {
                 self.trickle(req, &token, &resource, etag.as_deref(), fragment);
             }
             Op::Watch { viewer, session, after, client } => {
-                self.watch(Actor::Bearer(token), Watch { req, viewer, session, after, client });
+                self.watch(&Actor::Bearer(token), &Watch { req, viewer, session, after, client });
             }
             Op::ConnectionCreate { .. }
             | Op::ConnectionDelete { .. }

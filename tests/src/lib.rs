@@ -6,6 +6,7 @@
 //! - [`call`] tells calls through real browsers.
 //! - [`bench`] measures what docs/performance.md reports.
 //! - [`load`] is the load tool as a library; `plenum-load` is its command.
+//! - [`sim`] is the seeded simulator of the cluster core.
 
 pub mod bench;
 pub mod browser;
@@ -14,4 +15,5 @@ pub mod cluster;
 pub mod http;
 pub mod junk;
 pub mod load;
+pub mod sim;
 pub mod wait;

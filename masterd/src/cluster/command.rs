@@ -91,7 +91,7 @@ impl Core {
     pub(crate) fn fail_command(&mut self, op: OpId) {
         let Some(command) = self.drop_command(op) else { return };
         match command.purpose {
-            Purpose::Open(opening) => self.opening_failed(command.session, *opening, Refusal::NodeSilent),
+            Purpose::Open(opening) => self.opening_failed(command.session, &opening, Refusal::NodeSilent),
             Purpose::Trickle { req, .. } => self.refuse(req, Refusal::NodeSilent),
             Purpose::Bind { .. } | Purpose::Close | Purpose::Permit | Purpose::SessionOpen => {}
         }
@@ -113,11 +113,11 @@ impl Core {
         match (command.purpose, result) {
             (Purpose::Open(opening), OpResult::Ready(ready)) => self.opened(node, session, *opening, ready),
             (Purpose::Open(opening), OpResult::Err(error)) => {
-                self.opening_failed(session, *opening, Refusal::Node(error));
+                self.opening_failed(session, &opening, Refusal::Node(error));
             }
             (Purpose::Open(opening), OpResult::Ok | OpResult::State(_)) => {
                 let why = "the node opened an endpoint without an SDP".to_owned();
-                self.opening_failed(session, *opening, Refusal::Node(NodeError::Internal { why }));
+                self.opening_failed(session, &opening, Refusal::Node(NodeError::Internal { why }));
             }
             (Purpose::SessionOpen, OpResult::Err(error)) => self.session_open_failed(node, session, &error),
             (Purpose::SessionOpen, OpResult::Ok | OpResult::Ready(_) | OpResult::State(_)) => {

@@ -171,7 +171,7 @@ impl Core {
     }
 
     /// An opening came to nothing: all as it was before.
-    pub(crate) fn opening_failed(&mut self, session: SessionKey, opening: Opening, refusal: Refusal) {
+    pub(crate) fn opening_failed(&mut self, session: SessionKey, opening: &Opening, refusal: Refusal) {
         self.forget_opening(session, opening.connection);
         if refusal == Refusal::NodeSilent
             && let Some(home) = self.sessions.get(&session).and_then(|it| it.record.home)

@@ -65,7 +65,8 @@ impl Core {
         while let Some(oldest) = log.events.front() {
             let old = oldest.at.saturating_add(kept_ms) < self.now.unix;
             let over = log.events.len() > EVENTS_PER_SESSION_MAX;
-            if !over && !(old && log.events.len() > EVENTS_PER_SESSION_MIN) {
+            let outdated = old && log.events.len() > EVENTS_PER_SESSION_MIN;
+            if !(over || outdated) {
                 break;
             }
             self.dirty.insert(RecordKey::Event(session, oldest.seq));
@@ -142,10 +143,10 @@ impl Core {
         Some(removed)
     }
 
-    pub(crate) fn watch(&mut self, actor: Actor, watch: Watch) {
+    pub(crate) fn watch(&mut self, actor: &Actor, watch: &Watch) {
         match actor {
-            Actor::App => self.watch_as_app(&watch),
-            Actor::Bearer(token) => self.watch_as_bearer(&token, watch),
+            Actor::App => self.watch_as_app(watch),
+            Actor::Bearer(token) => self.watch_as_bearer(token, watch),
         }
     }
 
@@ -164,9 +165,9 @@ impl Core {
         }
     }
 
-    fn watch_as_bearer(&mut self, token: &str, watch: Watch) {
+    fn watch_as_bearer(&mut self, token: &str, watch: &Watch) {
         let Some(key) = self.tokens.get(token).copied() else {
-            return self.watch_closed(token, &watch);
+            return self.watch_closed(token, watch);
         };
         let Some(connection) = self.connections.get(&key) else {
             return self.refuse(watch.req, Refusal::Token);
@@ -184,7 +185,7 @@ impl Core {
             }
             self.admit(key, watch.client.clone());
         }
-        self.add_viewer(&watch, session, Some((key, name)));
+        self.add_viewer(watch, session, Some((key, name)));
     }
 
     /// A bearer whose session has ended learns how.
@@ -219,7 +220,7 @@ impl Core {
         let head = log.head;
         // A position after the head is of an earlier session of that name: nothing of this one was seen.
         let after = watch.after.map(|after| if after > head { EventSeq(0) } else { after });
-        let first = log.events.front().map_or(head.next(), |event| event.seq);
+        let first = log.events.front().map_or_else(|| head.next(), |event| event.seq);
         let gap = after.is_some_and(|after| after.next() < first || watch.after != Some(after));
         let backlog = after.map_or_else(Vec::new, |after| {
             log.events.iter().filter(|it| it.seq > after && may_see(it, &viewer)).map(Arc::clone).collect()

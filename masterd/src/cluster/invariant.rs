@@ -58,7 +58,7 @@ impl Core {
         for key in &self.touched {
             match key {
                 RecordKey::Connection(key) if self.connections.contains_key(key) => {
-                    self.check_connection(*key)
+                    self.check_connection(*key);
                 }
                 RecordKey::Endpoint(key) if self.endpoints.contains_key(key) => self.check_endpoint(*key),
                 RecordKey::Event(key, _) if self.logs.contains_key(key) => self.check_log(*key),
@@ -177,7 +177,7 @@ impl Core {
 
     fn check_log(&self, key: SessionKey) {
         let log = &self.logs[&key];
-        let first = log.events.front().map_or(log.head.next(), |it| it.seq);
+        let first = log.events.front().map_or_else(|| log.head.next(), |it| it.seq);
         for (seq, event) in (first.0..).zip(&log.events) {
             assert_eq!(event.seq.0, seq, "the log of {key} has no gap");
         }

@@ -134,7 +134,7 @@ impl Core {
     }
 
     /// A message of the link that stands.
-    pub(crate) fn from_node(&mut self, key: NodeKey, boot: BootId, op: OpId, message: FromNode) {
+    pub(crate) fn node_message(&mut self, key: NodeKey, boot: BootId, op: OpId, message: FromNode) {
         let core_time = self.core_time();
         let Some(node) = self.nodes.get_mut(&key) else { return };
         if !node.is_boot(boot) || !node.is_connected() {

@@ -31,7 +31,7 @@ impl Core {
         let plan = placement::plan(&candidates, session.record.properties.media_node.as_deref());
         let chosen = plan.chosen;
         self.keep_decision(&name, plan);
-        let node = chosen.ok_or(Refusal::NoMediaNode { session: name.clone() })?;
+        let node = chosen.ok_or_else(|| Refusal::NoMediaNode { session: name.clone() })?;
         let stress = self.sizes.expected_stress(&name);
         self.placements += 1;
         if let Some(live) = self.nodes.get_mut(&node) {
@@ -162,7 +162,7 @@ impl Core {
                     self.send_opening(home, key, opening, sdp, give_up_at);
                 }
                 // What the first node said is nearer to the cause than that no other was found.
-                Err(_) => self.opening_failed(key, opening, refusal.clone()),
+                Err(_) => self.opening_failed(key, &opening, refusal.clone()),
             }
         }
         if let Some(session) = self.sessions.get_mut(&key)

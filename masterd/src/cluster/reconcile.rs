@@ -7,7 +7,7 @@
 //! - only here, and confirmed by an earlier link: it has failed;
 //! - only there: an orphan, closed after a grace.
 
-use common::id::{EndpointKey, NodeKey, SessionKey};
+use common::id::{EndpointKey, Generation, NodeKey, SessionKey, StreamKey};
 use common::wire::node::{EndpointAt, EndpointClose, Inventory, SessionClose, TransportState};
 
 use super::Core;
@@ -16,7 +16,48 @@ use super::op::Reason;
 use super::record::RecordKey;
 use crate::limits::INVENTORY_MAX;
 
+/// What a node should run, as the core intends it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Intended {
+    /// Sessions whose home it is.
+    pub sessions: Vec<SessionKey>,
+    /// Their endpoints.
+    pub endpoints: Vec<IntendedEndpoint>,
+}
+
+/// What an endpoint should do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IntendedEndpoint {
+    /// The endpoint.
+    pub endpoint: EndpointKey,
+    /// Version of all this.
+    pub generation: Generation,
+    /// Stream of each audio section.
+    pub audio: Vec<Option<StreamKey>>,
+    /// Stream of each video section.
+    pub video: Vec<Option<StreamKey>>,
+}
+
 impl Core {
+    /// What a node should run; equals what it runs once everything has settled.
+    #[must_use]
+    pub fn intended(&self, node: NodeKey) -> Intended {
+        let Some(node) = self.nodes.get(&node) else { return Intended::default() };
+        let mut endpoints: Vec<IntendedEndpoint> = Vec::new();
+        for key in node.sessions.iter().flat_map(|it| self.endpoints_of(*it)) {
+            let Some(endpoint) = self.endpoints.get(&key) else { continue };
+            let lineup = super::receive::lineup(&endpoint.record);
+            endpoints.push(IntendedEndpoint {
+                endpoint: key,
+                generation: endpoint.record.generation,
+                audio: lineup.audio,
+                video: lineup.video,
+            });
+        }
+        endpoints.sort_by_key(|it| it.endpoint);
+        Intended { sessions: node.sessions.iter().copied().collect(), endpoints }
+    }
+
     /// Takes in a chunk; with the last one the node's inventory is complete.
     pub(crate) fn inventory(&mut self, key: NodeKey, chunk: Inventory) {
         let Some(node) = self.nodes.get_mut(&key) else { return };

@@ -1,6 +1,8 @@
 //! Scripts for the whole core: operations in, events and replies out. Nodes answer at once unless told otherwise;
 //! every batch is stored at once unless told otherwise; after each step all invariants are asserted.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a script names what it expects")]
+
 mod join;
 mod node_loss;
 mod restart;
@@ -119,7 +121,7 @@ impl World {
                 }
                 Output::Fenced => {}
                 Output::Notify { viewer, event } => {
-                    self.seen.entry(viewer).or_default().push(show(&event.what))
+                    self.seen.entry(viewer).or_default().push(show(&event.what));
                 }
                 Output::Reply { req, reply } => {
                     assert!(self.replies.insert(req, reply).is_none(), "request {req} is answered once");

@@ -27,7 +27,7 @@ const EPOCH: &str = "epoch";
 const VERSION: &str = "schema";
 
 /// Opens the file, creating it where it is missing.
-type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 /// A file on the local disk.
 pub struct EmbeddedStore {
@@ -54,7 +54,7 @@ impl EmbeddedStore {
         Self::with_opener(path, Box::new(opener))
     }
 
-    fn with_opener(path: &Path, opener: Opener) -> Result<Self, StoreError> {
+    pub(super) fn with_opener(path: &Path, opener: Opener) -> Result<Self, StoreError> {
         let mut store = Self { path: path.to_owned(), opener, database: None };
         store.attempt(check_schema)?;
         Ok(store)
@@ -98,6 +98,7 @@ impl EmbeddedStore {
 /// The core's state is in memory anyway: redb needs little cache.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "redb's errors are non-exhaustive")]
 fn explain_storage(path: PathBuf, error: StorageError) -> StoreError {
     match error {
         // A file that is no store fails with InvalidData when its header is read.
@@ -126,6 +127,7 @@ impl From<StorageError> for Failure {
 }
 
 impl From<TableError> for Failure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "redb's errors are non-exhaustive")]
     fn from(error: TableError) -> Self {
         match error {
             TableError::Storage(error) => Self::Storage(error),
@@ -135,6 +137,7 @@ impl From<TableError> for Failure {
 }
 
 impl From<redb::TransactionError> for Failure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "redb's errors are non-exhaustive")]
     fn from(error: redb::TransactionError) -> Self {
         match error {
             redb::TransactionError::Storage(error) => Self::Storage(error),
@@ -144,6 +147,7 @@ impl From<redb::TransactionError> for Failure {
 }
 
 impl From<redb::CommitError> for Failure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "redb's errors are non-exhaustive")]
     fn from(error: redb::CommitError) -> Self {
         match error {
             redb::CommitError::Storage(error) => Self::Storage(error),

@@ -61,7 +61,7 @@ fn a_waiting_stream_moves_into_a_freed_slot_as_one_change() {
     let (a, b, c) = (world.publisher("s", "a"), world.publisher("s", "b"), world.publisher("s", "c"));
     opened(world.ask(a.clone(), publish("a1v1")));
     opened(world.ask(b, publish("a1v1")));
-    opened(world.ask(c.clone(), play("a1v1")));
+    opened(world.ask(c, play("a1v1")));
     world.watch_session(1, "s");
     world.told(1);
     assert_eq!(world.ask(a, Op::Leave), Reply::Done);
@@ -121,7 +121,7 @@ fn a_pair_ends_with_its_stream() {
     assert_eq!(played.stream.as_deref(), Some(stream.as_str()));
     world.watch_session(1, "s");
     world.told(1);
-    assert_eq!(world.ask(a.clone(), Op::EndpointDelete { resource: published.resource }), Reply::Done);
+    assert_eq!(world.ask(a, Op::EndpointDelete { resource: published.resource }), Reply::Done);
     assert_eq!(world.seen(1), ["unpublished con_a Unpublish", "unsubscribed con_b con_a Unpublish"]);
     assert_eq!(world.told(1), ["EndpointClose", "EndpointClose"]);
     assert_eq!(
