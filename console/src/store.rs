@@ -327,10 +327,11 @@ impl Store {
         let sessions = std::mem::take(&mut overview.sessions);
         let first = self.received.is_none();
         let complete = self.has_every_session() && sessions.len() as u64 >= overview.sessions_total;
-        let restarted = !first && overview.epoch != self.head.epoch;
+        let (before, after) = (&self.head, &overview);
+        let restarted = !first && (after.epoch != before.epoch || after.uptime_ms < before.uptime_ms);
         self.head = overview;
         if restarted {
-            let text = format!("epoch {}", self.head.epoch);
+            let text = format!("epoch {}, up {}", self.head.epoch, crate::text::span(self.head.uptime_ms));
             self.note(Severity::Warn, "master.changed", Subject::Cluster, Clean::default(), text);
         }
         let mut seen = observe::nodes(&self.nodes, &nodes, first);

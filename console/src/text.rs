@@ -88,6 +88,31 @@ pub fn fit<'a>(text: &'a str, cells: u16, mark: &str) -> Cow<'a, str> {
     Cow::Owned(kept)
 }
 
+/// The text in lines of at most `cells`, broken between words; a word that is too long is broken within.
+#[must_use]
+pub fn wrap(text: &str, cells: u16) -> Vec<String> {
+    let cells = cells.max(1);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let needed = if line.is_empty() { 0 } else { width(&line) + 1 };
+        if !line.is_empty() && needed + width(word) > cells {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for grapheme in word.graphemes(true) {
+            if !line.is_empty() && width(&line) + width(grapheme) > cells {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push_str(grapheme);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// Bits per second as `1.90 Gb/s`, `820 kb/s`.
 #[must_use]
 pub fn bitrate(bps: u64) -> String {
@@ -217,6 +242,14 @@ mod tests {
         assert_eq!(fit("e\u{301}clair", 3, "…"), "e\u{301}c…");
         assert_eq!(fit("abc", 0, "…"), "");
         assert_eq!(fit("abc", 3, "…"), "abc");
+    }
+
+    #[test]
+    fn long_text_is_broken_between_words_and_within_long_ones() {
+        assert_eq!(wrap("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrap("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
+        assert_eq!(wrap("", 5), [""]);
+        assert_eq!(wrap("日本語", 5), ["日本", "語"]);
     }
 
     #[test]

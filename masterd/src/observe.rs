@@ -103,7 +103,7 @@ fn node_row(node: &NodeView) -> NodeRow {
         state: json::status(node.status).to_owned(),
         address: node.ip.clone(),
         load: node.report.clone(),
-        load_age_ms: None,
+        load_age_ms: node.report_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         ext: Vec::new(),
     }
 }

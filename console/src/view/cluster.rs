@@ -57,7 +57,8 @@ fn master_line(facts: &Facts<'_>) -> Line {
         Some(welcome) => vec![
             label("master"),
             plain(welcome.program.to_string()),
-            (format!("  epoch {}  up {}", head.epoch, text::span(head.uptime_ms)), Role::Dim),
+            (format!("  up {}", text::span(head.uptime_ms)), Role::Dim),
+            (if head.epoch > 0 { format!("  epoch {}", head.epoch) } else { String::new() }, Role::Dim),
         ],
         None => vec![label("master"), ("not reached yet".to_owned(), Role::Dim)],
     }

@@ -44,15 +44,18 @@ impl PlacementView {
     }
 
     pub(super) fn settle(&mut self, facts: &Facts<'_>, area: Rect) {
-        self.scroll.settle(self.lines(facts).len(), area.height);
+        self.scroll.settle(self.lines(facts, area.width).len(), area.height);
     }
 
     pub(super) fn draw(&self, facts: &Facts<'_>, canvas: &mut Canvas<'_>, area: Rect) {
-        draw_lines(canvas, area, &self.lines(facts), self.scroll.offset);
+        draw_lines(canvas, area, &self.lines(facts, area.width), self.scroll.offset);
     }
 
-    fn lines(&self, facts: &Facts<'_>) -> Vec<Line> {
-        let note = |text: &str| vec![vec![(format!(" {text}"), Role::Dim)]];
+    fn lines(&self, facts: &Facts<'_>, width: u16) -> Vec<Line> {
+        let note = |text: &str| -> Vec<Line> {
+            let lines = text::wrap(text, width.saturating_sub(2)).into_iter();
+            lines.map(|line| vec![(format!(" {line}"), Role::Dim)]).collect()
+        };
         let Some(session) = self.session else { return note("no session is selected") };
         match facts.store.detail(Topic::Placement(session)) {
             Some((_, Detail::Placement(Ok(decisions)))) if decisions.is_empty() => {

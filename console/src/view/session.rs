@@ -165,7 +165,9 @@ impl SessionView {
             None if self.session.is_none() => "no session is selected".to_owned(),
             None => "asking ...".to_owned(),
         };
-        canvas.line(area, 0, &[(" ", Role::Dim), (&note, Role::Dim)]);
+        for (row, line) in (0..area.height).zip(text::wrap(&note, area.width.saturating_sub(2))) {
+            canvas.line(area, row, &[(" ", Role::Dim), (&line, Role::Dim)]);
+        }
     }
 
     fn draw_matrix(

@@ -451,12 +451,13 @@ impl TableView {
                 | ViewKind::Placement
                 | ViewKind::Recorders
                 | ViewKind::Session
-                | ViewKind::Trends => {
-                    if let (Some(node), "history") = (node, column.id) {
+                | ViewKind::Trends => match (node, column.id) {
+                    (Some(node), "history") => {
                         self.draw_history(canvas, Rect::new(x, row.y, *width, 1), node.entry, full);
+                        None
                     }
-                    node.map(|node| node.cell(column.id))
-                }
+                    (node, id) => node.map(|node| node.cell(id)),
+                },
             }
             .unwrap_or_default();
             canvas.aligned(x, row.y, *width, &text, role, column.align);

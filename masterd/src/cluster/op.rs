@@ -513,6 +513,8 @@ pub struct NodeView {
     pub load: f64,
     /// Newest report.
     pub report: common::wire::node::Load,
+    /// Age of that report; none before the first.
+    pub report_age: Option<std::time::Duration>,
     /// Sum of the reservations of sessions that are still filling, in the units of `load`.
     pub reserved: f64,
     /// Public names of its sessions.

@@ -171,6 +171,7 @@ impl Core {
             status: record.status,
             load: ((stress + reserved) * 100.0).min(100.0),
             report: node.load.clone(),
+            report_age: node.load_at.map(|at| self.core_time().saturating_sub(at)),
             reserved: reserved * 100.0,
             sessions: node
                 .sessions
