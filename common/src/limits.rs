@@ -35,6 +35,13 @@ pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// QUIC handshakes in progress at a master; others wait. One costs 0.7 ms of CPU. Enforced by masterd's link.
 pub const HANDSHAKES_MAX: usize = 64;
 
+/// Enrolments in progress at a master: their peers are strangers. More are told to come back. Enforced by masterd's
+/// link.
+pub const ENROLMENTS_MAX: usize = 64;
+
+/// Consoles at one master; each costs an overview a second. Enforced by masterd's link.
+pub const CONSOLES_MAX: usize = 64;
+
 /// Connections that wait for a handshake at a master; more are refused. Enforced by masterd's link.
 pub const HANDSHAKES_WAITING_MAX: usize = 4096;
 

@@ -87,7 +87,9 @@ impl AppError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Authority(_) | Self::Certificate(_) | Self::Config(_) | Self::Credentials(_) => Exit::Config,
+            Self::Authority(_) | Self::Certificate(_) | Self::Config(_) | Self::Credentials(_) => {
+                Exit::Config
+            }
             Self::Folder { .. }
             | Self::Health(_)
             | Self::Links(_)

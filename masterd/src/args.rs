@@ -24,7 +24,8 @@ impl Args {
     #[must_use]
     pub fn common(&self) -> CommonArgs {
         let mut common = self.common.clone();
-        if let Some(Command::Operator { command: OperatorCommand::Add { common: inner, .. } }) = &self.command {
+        if let Some(Command::Operator { command: OperatorCommand::Add { common: inner, .. } }) = &self.command
+        {
             common.config = inner.config.clone().or(common.config);
             common.set.extend(inner.set.iter().cloned());
         }
@@ -71,10 +72,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-        let line = ["masterd", "operator", "add", "ann", "--role", "admin", "--out", "x", "--config", "a.toml"];
+        let line =
+            ["masterd", "operator", "add", "ann", "--role", "admin", "--out", "x", "--config", "a.toml"];
         let args = Args::try_parse_from(line).unwrap();
         assert_eq!(args.common().config, Some(PathBuf::from("a.toml")));
-        let Some(Command::Operator { command: OperatorCommand::Add { name, role, .. } }) = args.command else {
+        let Some(Command::Operator { command: OperatorCommand::Add { name, role, .. } }) = args.command
+        else {
             panic!("no command")
         };
         assert_eq!((name.as_str(), role), ("ann", OperatorRole::Admin));

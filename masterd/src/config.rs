@@ -283,7 +283,8 @@ pub fn load(args: &CommonArgs) -> Result<Loaded<Raw>, ConfigError> {
 /// The process's environment, as far as it is text.
 #[must_use]
 pub fn environment() -> BTreeMap<String, String> {
-    let text = |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+    let text =
+        |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).collect()
 }
 
@@ -302,7 +303,9 @@ pub fn check(loaded: &Loaded<Raw>, environment: &BTreeMap<String, String>) -> Re
         return Err(loaded.refuse("cluster.lost_after", "a longer time than `cluster.suspect_after`"));
     }
     if raw.cluster.suspect_after.0 < Duration::from_millis(300) {
-        return Err(loaded.refuse("cluster.suspect_after", "at least 300ms: nodes send a heartbeat each 250 ms"));
+        return Err(
+            loaded.refuse("cluster.suspect_after", "at least 300ms: nodes send a heartbeat each 250 ms")
+        );
     }
     let sources = raw.webrtc.ice_servers.iter().map(|text| IceSource::from_text(text));
     let ice_servers = sources
@@ -347,7 +350,9 @@ fn certificate(loaded: &Loaded<Raw>) -> Result<Certificate, ConfigError> {
     let http = &loaded.value.http;
     match http.tls {
         Tls::Off if http.listen.ip().is_loopback() => Ok(Certificate::Off),
-        Tls::Off => Err(loaded.refuse("http.tls", "`off` only with `http.listen` on loopback, behind a proxy")),
+        Tls::Off => {
+            Err(loaded.refuse("http.tls", "`off` only with `http.listen` on loopback, behind a proxy"))
+        }
         Tls::SelfSigned => Ok(Certificate::SelfSigned { names: vec![http.domain.clone()] }),
         Tls::Files => {
             let missing = |key: &str, what: &str| ConfigError::Missing {
@@ -355,7 +360,8 @@ fn certificate(loaded: &Loaded<Raw>) -> Result<Certificate, ConfigError> {
                 expected: format!("`http.tls = \"files\"` needs the {what} in PEM form"),
             };
             let certificate = http.certificate_file.clone();
-            let certificate = certificate.ok_or_else(|| missing("http.certificate_file", "certificate chain"))?;
+            let certificate =
+                certificate.ok_or_else(|| missing("http.certificate_file", "certificate chain"))?;
             let key = http.key_file.clone().ok_or_else(|| missing("http.key_file", "private key"))?;
             Ok(Certificate::Files { certificate: certificate.0, key: key.0 })
         }
@@ -399,7 +405,9 @@ fn secret(loaded: &Loaded<Raw>, environment: &BTreeMap<String, String>) -> Resul
         (None, None) => {
             return Err(ConfigError::Missing {
                 key: "api.secret_file".to_owned(),
-                expected: format!("a file that holds the API secret, or set {SECRET_VARIABLE} in the environment"),
+                expected: format!(
+                    "a file that holds the API secret, or set {SECRET_VARIABLE} in the environment"
+                ),
             });
         }
     };
@@ -425,7 +433,8 @@ mod tests {
     use super::*;
 
     fn settings(set: &[&str]) -> Result<Settings, ConfigError> {
-        let args = CommonArgs { set: set.iter().map(|text| (*text).to_owned()).collect(), ..CommonArgs::default() };
+        let args =
+            CommonArgs { set: set.iter().map(|text| (*text).to_owned()).collect(), ..CommonArgs::default() };
         let environment = BTreeMap::from([(SECRET_VARIABLE.to_owned(), "MY_SECRET".to_owned())]);
         check(&load_from("masterd", &args, [])?, &environment)
     }
@@ -448,7 +457,10 @@ mod tests {
     #[test]
     fn the_public_url_leaves_out_the_usual_port() {
         let url = |set: &[&str]| settings(set).unwrap().http.public_url;
-        assert_eq!(url(&["http.listen=0.0.0.0:443", "http.domain=meet.example.org"]), "https://meet.example.org");
+        assert_eq!(
+            url(&["http.listen=0.0.0.0:443", "http.domain=meet.example.org"]),
+            "https://meet.example.org"
+        );
         assert_eq!(url(&["http.domain=2001:db8::1"]), "https://[2001:db8::1]:4443");
         assert_eq!(url(&["http.public_url=https://meet.example.org/"]), "https://meet.example.org");
         refused(&["http.public_url=https://meet.example.org/x"], "without a path");

@@ -253,7 +253,9 @@ impl Service {
     fn authenticate(&self, peer: IpAddr, request: &Request<Body>) -> Result<(), Box<Response>> {
         self.face.may_try(peer).map_err(auth::too_many)?;
         match request.headers().get(header::AUTHORIZATION) {
-            Some(value) if auth::basic(value).is_some_and(|given| self.face.settings().secret.admits(&given)) => {
+            Some(value)
+                if auth::basic(value).is_some_and(|given| self.face.settings().secret.admits(&given)) =>
+            {
                 Ok(())
             }
             Some(_) => {

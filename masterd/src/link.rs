@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::id::{BootId, Epoch, NodeKey, OpId, SessionKey};
-use common::limits::LANES;
+use common::limits::{CONSOLES_MAX, ENROLMENTS_MAX, LANES};
 use common::net::MASTER_PORT;
 use common::net::ca::{Authority, AuthorityError};
 use common::net::close::CloseCode;
@@ -55,7 +55,7 @@ use common::wire::node::{FromNode, Hello, ToNode};
 use common::wire::operator::Overview;
 use common::wire::{Message as _, enroll as enroll_wire, node as node_wire, operator as operator_wire};
 use quinn::Endpoint;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::registry::Registry;
 
@@ -159,6 +159,8 @@ struct Shared {
     overview: watch::Receiver<Arc<Overview>>,
     inputs: mpsc::Sender<LinkInput>,
     registry: Registry,
+    enrolments: Semaphore,
+    consoles: Semaphore,
 }
 
 /// The links of a master. Clones are the same links; they end with the last of them, or by [`NodeLinks::close`].
@@ -206,8 +208,16 @@ impl NodeLinks {
         let endpoint = quic::endpoint(socket, authority.quic_keys(), Some(config))
             .map_err(|source| LinkError::Endpoint { address, source })?;
         let renew = task::spawn_endless("link-certificate", renew(Arc::clone(&authority), certificate));
-        let shared =
-            Arc::new(Shared { settings, authority, epoch, overview, inputs, registry: Registry::default() });
+        let shared = Arc::new(Shared {
+            settings,
+            authority,
+            epoch,
+            overview,
+            inputs,
+            registry: Registry::default(),
+            enrolments: Semaphore::new(ENROLMENTS_MAX),
+            consoles: Semaphore::new(CONSOLES_MAX),
+        });
         let accept = task::spawn("link-accept", accept::run(Arc::clone(&shared), endpoint.clone()));
         Ok(Self(Arc::new(Inner { shared, endpoint, _accept: Owned(accept), _renew: Owned(renew) })))
     }

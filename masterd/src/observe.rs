@@ -38,18 +38,14 @@ impl Gauges {
 
     fn set(&self, numbers: &[(&'static str, u64)]) {
         for (name, number) in numbers {
-            let _before = self.core.get_or_create(&Name { name }).set(i64::try_from(*number).unwrap_or(i64::MAX));
+            let _before =
+                self.core.get_or_create(&Name { name }).set(i64::try_from(*number).unwrap_or(i64::MAX));
         }
     }
 }
 
 /// Asks for ever.
-pub async fn run(
-    core: CoreHandle,
-    clock: Clock,
-    overview: watch::Sender<Arc<Overview>>,
-    gauges: Gauges,
-) {
+pub async fn run(core: CoreHandle, clock: Clock, overview: watch::Sender<Arc<Overview>>, gauges: Gauges) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -71,12 +67,18 @@ pub async fn run(
 
 fn overview_of(clock: Clock, nodes: &[NodeView], sessions: &[SessionView]) -> Overview {
     let now = clock.now();
-    let active = |session: &SessionView| session.connections.iter().filter(|it| it.active_at.is_some()).count();
-    let streams = |session: &SessionView| session.connections.iter().filter(|it| it.publisher.is_some()).count();
+    let active =
+        |session: &SessionView| session.connections.iter().filter(|it| it.active_at.is_some()).count();
+    let streams =
+        |session: &SessionView| session.connections.iter().filter(|it| it.publisher.is_some()).count();
     let row = |session: &SessionView| SessionRow {
         session: session.key,
         name: session.id.clone(),
-        node: session.media_node.as_ref().and_then(|id| nodes.iter().find(|it| it.id == *id)).map(|it| it.key),
+        node: session
+            .media_node
+            .as_ref()
+            .and_then(|id| nodes.iter().find(|it| it.id == *id))
+            .map(|it| it.key),
         connections: u32::try_from(active(session)).unwrap_or(u32::MAX),
         streams: u32::try_from(streams(session)).unwrap_or(u32::MAX),
         created_at_ms: session.created_at,

@@ -213,9 +213,7 @@ async fn failing_for_long(store: &mut watch::Receiver<StoreHealth>) -> String {
             std::future::pending::<()>().await;
         }
         let is_late = timeout(STORE_PATIENCE, store.wait_for(Result::is_ok)).await.is_err();
-        if is_late
-            && let Err(why) = &*store.borrow()
-        {
+        if is_late && let Err(why) = &*store.borrow() {
             return why.clone();
         }
     }
@@ -278,7 +276,8 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_reader_is_unwatched() {
         let (core, mut source) = CoreHandle::channel();
-        let asked = tokio::spawn(async move { core.watch(Actor::App, None, None, ClientInfo::default()).await });
+        let asked =
+            tokio::spawn(async move { core.watch(Actor::App, None, None, ClientInfo::default()).await });
         let Some(Call::Watch { answer, viewer, .. }) = source.calls.recv().await else { panic!("no watch") };
         let reply = Reply::Watching {
             backlog: Vec::new(),

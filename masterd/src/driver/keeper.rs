@@ -170,7 +170,8 @@ fn fill(path: &Path) -> io::Result<()> {
     }
     let mut file = File::create(path)?;
     // Written, not sparse: only that takes the space. Not all zeros, for file systems that compress.
-    let block: Vec<u8> = (0..64 * 1024_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let block: Vec<u8> =
+        (0..64 * 1024_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for _ in 0..RESERVE_BYTES / block.len() as u64 {
         file.write_all(&block)?;
     }

@@ -180,7 +180,15 @@ mod tests {
         assert_eq!(token("Bearer tok_A1b2"), Some("tok_A1b2"));
         assert_eq!(token("bearer wss://h:4443?sessionId=s&token=tok_A1b2"), Some("tok_A1b2"));
         assert_eq!(token("Bearer wss://h?token=tok_A1b2&sessionId=s"), Some("tok_A1b2"));
-        for wrong in ["Bearer", "Bearer ", "Bearer tok_", "Bearer abc", "Basic tok_A1", "Bearer tok_a/b", "Bearer tok_é"] {
+        for wrong in [
+            "Bearer",
+            "Bearer ",
+            "Bearer tok_",
+            "Bearer abc",
+            "Basic tok_A1",
+            "Bearer tok_a/b",
+            "Bearer tok_é",
+        ] {
             assert_eq!(token(wrong), None, "{wrong}");
         }
     }

@@ -15,7 +15,6 @@ use serde_json::{Map, Value};
 use super::Face;
 use super::error::{ApiError, Problem, framework};
 
-
 /// Bytes of a JSON body: the longest is a signal.
 pub const JSON_BYTES_MAX: usize = 256 * 1024;
 
@@ -66,7 +65,9 @@ impl FromRequest<Face> for JsonBody {
 
     async fn from_request(request: Request, _: &Face) -> Result<Self, ApiError> {
         let is_json = is_json(request.headers());
-        let bytes = read(request.into_body(), JSON_BYTES_MAX).await.map_err(|error| ApiError::Framework(error.status()))?;
+        let bytes = read(request.into_body(), JSON_BYTES_MAX)
+            .await
+            .map_err(|error| ApiError::Framework(error.status()))?;
         // Clients send `application/x-www-form-urlencoded` with requests that have no body.
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(None));
@@ -138,7 +139,9 @@ pub async fn sdp(request: Request, kind: &'static str, max: usize) -> Result<Str
         Err(error @ BodyError::Broken) => return Err(framework(error.status())),
     };
     let invalid = |why: &str| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid-sdp").detail(format!("invalid SDP: {why}")).into_response()
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-sdp")
+            .detail(format!("invalid SDP: {why}"))
+            .into_response()
     };
     let text = String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8"))?;
     if text.trim().is_empty() {

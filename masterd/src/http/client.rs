@@ -43,7 +43,8 @@ pub fn publish_options(headers: &HeaderMap, uri: &Uri) -> Result<PublishOptions,
     };
     let video_dimensions = read("x-video-dimensions", "videoDimensions")?;
     if let Some(text) = &video_dimensions
-        && (text.len() > 256 || !serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object()))
+        && (text.len() > 256
+            || !serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object()))
     {
         return Err(super::fields::wrong("videoDimensions", "a JSON object"));
     }
@@ -68,7 +69,8 @@ fn on(text: Option<String>, name: &str) -> Result<bool, FieldError> {
 fn option(headers: &HeaderMap, uri: &Uri, header: &str, query: &str) -> Result<Option<String>, FieldError> {
     let value = match headers.get(header) {
         Some(value) => Some(
-            percent_decode(value.as_bytes()).ok_or_else(|| FieldError(format!("Header '{header}' is not UTF-8")))?,
+            percent_decode(value.as_bytes())
+                .ok_or_else(|| FieldError(format!("Header '{header}' is not UTF-8")))?,
         ),
         None => query_value(uri, query),
     };
@@ -173,12 +175,20 @@ mod tests {
 
     #[test]
     fn publish_options_are_checked() {
-        let read = |query: &str| publish_options(&HeaderMap::new(), &format!("/whip{query}").parse().unwrap());
+        let read =
+            |query: &str| publish_options(&HeaderMap::new(), &format!("/whip{query}").parse().unwrap());
         let plain = read("").unwrap();
-        assert_eq!((plain.type_of_video.as_str(), plain.audio_active, plain.video_active), ("CAMERA", true, true));
-        let screen = read("?typeOfVideo=SCREEN&audioActive=false&frameRate=30&videoDimensions=%7B%22width%22:1%7D");
+        assert_eq!(
+            (plain.type_of_video.as_str(), plain.audio_active, plain.video_active),
+            ("CAMERA", true, true)
+        );
+        let screen =
+            read("?typeOfVideo=SCREEN&audioActive=false&frameRate=30&videoDimensions=%7B%22width%22:1%7D");
         let screen = screen.unwrap();
-        assert_eq!((screen.type_of_video.as_str(), screen.audio_active, screen.frame_rate), ("SCREEN", false, Some(30)));
+        assert_eq!(
+            (screen.type_of_video.as_str(), screen.audio_active, screen.frame_rate),
+            ("SCREEN", false, Some(30))
+        );
         for wrong in ["?typeOfVideo=X", "?audioActive=maybe", "?frameRate=fast", "?videoDimensions=5"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

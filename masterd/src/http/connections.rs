@@ -10,13 +10,13 @@ use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use serde_json::{Map, Value, json};
 
+use super::Face;
 use super::body::JsonBody;
 use super::error::{ApiError, Place};
 use super::fields::{FieldError, Fields, undefined, wrong};
 use super::ice::IceSource;
 use super::json::{Pending, role, role_of};
 use super::sessions::{flag, pending};
-use super::Face;
 use crate::cluster::op::{Actor, ConnectionProperties, ConnectionView, IceServer, Op, Query, Reply};
 
 /// `POST /sessions/<id>/connection`.
@@ -40,7 +40,8 @@ pub async fn create_token(State(face): State<Face>, JsonBody(body): JsonBody) ->
     let body = body.ok_or(ApiError::Framework(StatusCode::BAD_REQUEST))?;
     let fields = Fields(&body);
     let session = fields.string("session").map_err(|error| place.field(error))?;
-    let session = session.ok_or_else(|| place.field(FieldError("Parameter 'session' is mandatory".to_owned())))?;
+    let session =
+        session.ok_or_else(|| place.field(FieldError("Parameter 'session' is mandatory".to_owned())))?;
     let unknown = place.described(StatusCode::NOT_FOUND, format!("Session {session} not found"));
     must_exist(&face, session, &place, unknown).await?;
     let properties = properties(&face, fields, Record::Ignored).map_err(|error| place.field(error))?;
@@ -59,7 +60,8 @@ fn token_object(view: &ConnectionView, token: String) -> Value {
         "data": view.properties.server_data,
         "role": role(view.properties.role),
     });
-    let kurento = view.properties.kurento_options.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let kurento =
+        view.properties.kurento_options.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     if let (Some(options), Some(map)) = (kurento, shown.as_object_mut()) {
         map.insert("kurentoOptions".to_owned(), options);
     }
@@ -194,7 +196,9 @@ fn kurento_options(fields: Fields<'_>) -> Result<Map<String, Value>, FieldError>
 fn ice_servers(face: &Face, fields: Fields<'_>) -> Result<Vec<IceServer>, FieldError> {
     let given = fields.array("customIceServers")?.unwrap_or_default();
     if given.len() > ICE_SERVERS_MAX {
-        return Err(FieldError(format!("Parameter 'customIceServers' has more than {ICE_SERVERS_MAX} elements")));
+        return Err(FieldError(format!(
+            "Parameter 'customIceServers' has more than {ICE_SERVERS_MAX} elements"
+        )));
     }
     let given = given.iter().map(IceSource::from_json).collect::<Result<Vec<_>, _>>()?;
     let sources = if given.is_empty() { &face.settings().ice_servers } else { &given };

@@ -47,7 +47,9 @@ async fn decisions(face: &Face, session: Option<String>) -> Result<Response, Api
     let place = place(face);
     let query = Query::Decisions { session };
     match face.core().query(Actor::App, query).await.map_err(|error| place.call(&error))? {
-        Reply::Decisions(decisions) => Ok(Json(list(decisions.iter().map(decision).collect())).into_response()),
+        Reply::Decisions(decisions) => {
+            Ok(Json(list(decisions.iter().map(decision).collect())).into_response())
+        }
         other => Err(place.unexpected(&other, StatusCode::NOT_FOUND)),
     }
 }

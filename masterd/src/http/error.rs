@@ -88,7 +88,12 @@ impl Place {
     /// A described error.
     #[must_use]
     pub fn described(&self, status: StatusCode, message: impl Into<String>) -> ApiError {
-        ApiError::Described { status, message: message.into(), path: self.path.clone(), timestamp: self.timestamp }
+        ApiError::Described {
+            status,
+            message: message.into(),
+            path: self.path.clone(),
+            timestamp: self.timestamp,
+        }
     }
 
     /// 400 for a field.
@@ -165,7 +170,9 @@ fn call_status(error: &CallError) -> StatusCode {
 
 fn refusal_status(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::AlreadyPublishing | Refusal::SessionExists(_) | Refusal::SessionNotActive => StatusCode::CONFLICT,
+        Refusal::AlreadyPublishing | Refusal::SessionExists(_) | Refusal::SessionNotActive => {
+            StatusCode::CONFLICT
+        }
         Refusal::Limit { .. } | Refusal::NoMediaNode { .. } | Refusal::StoreFailing => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -186,7 +193,9 @@ fn node_status(error: &NodeError) -> StatusCode {
     match error {
         NodeError::InvalidSdp { .. } => StatusCode::BAD_REQUEST,
         NodeError::NoCodec { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        NodeError::UnknownEndpoint | NodeError::UnknownSession | NodeError::UnknownStream => StatusCode::NOT_FOUND,
+        NodeError::UnknownEndpoint | NodeError::UnknownSession | NodeError::UnknownStream => {
+            StatusCode::NOT_FOUND
+        }
         NodeError::Busy
         | NodeError::Draining
         | NodeError::Expired
@@ -259,7 +268,9 @@ impl IntoResponse for Problem {
             "detail": self.detail,
         });
         let mut response = (self.status, Json(body)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -283,9 +294,10 @@ impl From<CallError> for Problem {
 #[must_use]
 pub fn refused(reply: &Reply) -> Response {
     match reply {
-        Reply::Refused(Refusal::Token) => {
-            auth::unauthorized(", error=\"invalid_token\"", "the token is not valid: used up, revoked or unknown")
-        }
+        Reply::Refused(Refusal::Token) => auth::unauthorized(
+            ", error=\"invalid_token\"",
+            "the token is not valid: used up, revoked or unknown",
+        ),
         Reply::Refused(refusal) => {
             let problem = Problem::new(refusal_status(refusal), refusal_code(refusal));
             problem.detail(refusal.to_string()).into_response()

@@ -80,7 +80,11 @@ pub async fn of_session(
 }
 
 /// `GET /plenum/api/events`: events of the cluster: nodes come, go and die.
-pub async fn of_cluster(State(face): State<Face>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+pub async fn of_cluster(
+    State(face): State<Face>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let place = face.place("/events");
     let after = match last_event_id(&headers, &uri) {
         Ok(after) => after,
@@ -114,7 +118,8 @@ fn last_event_id(headers: &HeaderMap, uri: &Uri) -> Result<Option<Position>, Pro
     match header.or_else(|| query_value(uri, "lastEventId")).filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => position(&text).map(Some).ok_or_else(|| {
-            Problem::new(StatusCode::BAD_REQUEST, "bad-request").detail("the Last-Event-ID is not one of ours")
+            Problem::new(StatusCode::BAD_REQUEST, "bad-request")
+                .detail("the Last-Event-ID is not one of ours")
         }),
     }
 }
@@ -248,9 +253,10 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
         Fact::ParticipantLeft { connection, reason: why, duration_ms } => {
             ("left", json!({ "connectionId": connection, "reason": reason(*why), "durationMs": duration_ms }))
         }
-        Fact::Published { .. } | Fact::Unpublished { .. } | Fact::Subscribed { .. } | Fact::Unsubscribed { .. } => {
-            describe_stream(fact)
-        }
+        Fact::Published { .. }
+        | Fact::Unpublished { .. }
+        | Fact::Subscribed { .. }
+        | Fact::Unsubscribed { .. } => describe_stream(fact),
         Fact::Slot { connection, resource, slot, kind, stream, gap } => {
             let fields = json!({
                 "connectionId": connection,
@@ -269,7 +275,8 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
         Fact::Signal { from, kind, data } => ("signal", json!({ "from": from, "type": kind, "data": data })),
         Fact::Speakers { streams } => ("speakers", json!({ "streams": streams })),
         Fact::NodeStatusChanged { node, from, to } => {
-            let fields = json!({ "mediaNodeId": node, "oldStatus": from.map(status), "newStatus": status(*to) });
+            let fields =
+                json!({ "mediaNodeId": node, "oldStatus": from.map(status), "newStatus": status(*to) });
             ("nodeStatusChanged", fields)
         }
     }
@@ -294,7 +301,8 @@ fn describe_stream(fact: &Fact) -> (&'static str, Value) {
             ("unpublished", fields)
         }
         Fact::Subscribed { connection, stream, receiving_from } => {
-            let fields = json!({ "connectionId": connection, "streamId": stream, "receivingFrom": receiving_from });
+            let fields =
+                json!({ "connectionId": connection, "streamId": stream, "receivingFrom": receiving_from });
             ("subscribed", fields)
         }
         Fact::Unsubscribed { connection, stream, receiving_from, reason: why, duration_ms } => {
@@ -367,7 +375,8 @@ mod tests {
 
     #[test]
     fn text_of_participants_cannot_break_out_of_its_line() {
-        let signal = Fact::Signal { from: None, kind: "a\nevent: end".to_owned(), data: "x\r\n\r\ny".to_owned() };
+        let signal =
+            Fact::Signal { from: None, kind: "a\nevent: end".to_owned(), data: "x\r\n\r\ny".to_owned() };
         let bytes = event_frame(&event(signal), Audience::App);
         assert_eq!(std::str::from_utf8(&bytes).unwrap().lines().count(), 4);
     }

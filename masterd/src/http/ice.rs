@@ -62,7 +62,8 @@ impl IceSource {
     /// # Errors
     /// As [`Self::new`], and for fields of the wrong kind.
     pub fn from_json(value: &Value) -> Result<Self, FieldError> {
-        let fields = Fields(value.as_object().ok_or_else(|| wrong("customIceServers", "an array of objects"))?);
+        let fields =
+            Fields(value.as_object().ok_or_else(|| wrong("customIceServers", "an array of objects"))?);
         let url = fields.string("url")?.ok_or_else(|| wrong("url", "present in every ICE server"))?;
         let secret = fields.string("staticAuthSecret")?;
         Self::new(url, secret, fields.string("username")?, fields.string("credential")?)
@@ -149,7 +150,9 @@ fn check_url(url: &str) -> Result<bool, &'static str> {
     }
     match port.strip_prefix(':') {
         None if port.is_empty() => Ok(relayed),
-        Some(digits) if digits.parse::<u16>().is_ok_and(|port| port > 0) && !digits.starts_with('+') => Ok(relayed),
+        Some(digits) if digits.parse::<u16>().is_ok_and(|port| port > 0) && !digits.starts_with('+') => {
+            Ok(relayed)
+        }
         _ => Err("the port is not a number from 1 to 65535"),
     }
 }
@@ -206,6 +209,9 @@ mod tests {
         assert_eq!(served.username.as_deref(), Some("1700086400:AbCdEf12"));
         // printf 1700086400:AbCdEf12 | openssl dgst -sha1 -hmac north -binary | base64
         assert_eq!(served.credential.as_deref(), Some("K2bbuCbQlzHF0SDsMDsS+2NQLP8="));
-        assert_eq!(to_json(&served).as_object().unwrap().keys().collect::<Vec<_>>(), ["url", "username", "credential"]);
+        assert_eq!(
+            to_json(&served).as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["url", "username", "credential"]
+        );
     }
 }

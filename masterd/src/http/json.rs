@@ -181,7 +181,11 @@ pub fn node(view: &NodeView, extras: NodeExtras) -> Value {
         put(&mut map, "broadcasts", json!([]));
     }
     if extras.engine {
-        put(&mut map, "kurentoInfo", json!({ "version": view.program, "usedMemory": view.report.memory_bytes }));
+        put(
+            &mut map,
+            "kurentoInfo",
+            json!({ "version": view.program, "usedMemory": view.report.memory_bytes }),
+        );
     }
     Value::Object(map)
 }
@@ -288,7 +292,6 @@ pub const fn reason(reason: Reason) -> &'static str {
     }
 }
 
-
 fn put(map: &mut Map<String, Value>, key: &str, value: Value) {
     map.insert(key.to_owned(), value);
 }
@@ -298,7 +301,8 @@ mod tests {
     use super::*;
     use crate::cluster::op::{ClientInfo, ConnectionProperties, SessionProperties};
 
-    const STYLE: Style<'static> = Style { edition: Edition::Enterprise, websocket_url: "wss://ov.example.org" };
+    const STYLE: Style<'static> =
+        Style { edition: Edition::Enterprise, websocket_url: "wss://ov.example.org" };
 
     fn keys(value: &Value) -> Vec<&str> {
         value.as_object().unwrap().keys().map(String::as_str).collect()
@@ -342,7 +346,8 @@ mod tests {
             text,
             r#"{"id":"con_KzT4mQ2w9b","object":"connection","status":"pending","connectionId":"con_KzT4mQ2w9b","sessionId":"standup","createdAt":1700000001000,"type":"WEBRTC","record":true,"role":"PUBLISHER","kurentoOptions":null,"customIceServers":[],"rtspUri":null,"adaptativeBitrate":null,"onlyPlayWithSubscribers":null,"networkCache":null,"serverData":"","token":"wss://ov.example.org?sessionId=standup&token=tok_H1aB2cD3eF4gH5iJ","activeAt":null,"location":null,"ip":null,"platform":null,"clientData":null,"publishers":null,"subscribers":null}"#
         );
-        let lists = [Pending::Hidden, Pending::Shown].map(|pending| STYLE.connections(&[view.clone()], pending));
+        let lists =
+            [Pending::Hidden, Pending::Shown].map(|pending| STYLE.connections(&[view.clone()], pending));
         assert_eq!(lists.map(|list| list["numberOfElements"].as_u64()), [Some(0), Some(1)]);
     }
 
@@ -376,14 +381,25 @@ mod tests {
             serde_json::to_string(&shown["publishers"]).unwrap(),
             r#"[{"createdAt":1700000005000,"streamId":"str_CAM_Ab3X_con_KzT4mQ2w9b","mediaOptions":{"hasAudio":true,"audioActive":true,"hasVideo":true,"videoActive":true,"typeOfVideo":"CAMERA","frameRate":30,"videoDimensions":"{\"width\":640,\"height\":480}","filter":{}}}]"#
         );
-        assert_eq!(serde_json::to_string(&shown["subscribers"]).unwrap(), r#"[{"createdAt":9,"streamId":"str_x"}]"#);
+        assert_eq!(
+            serde_json::to_string(&shown["subscribers"]).unwrap(),
+            r#"[{"createdAt":9,"streamId":"str_x"}]"#
+        );
     }
 
     #[test]
     fn a_node_shows_what_is_asked_for() {
         let view = NodeView { id: "media_x".to_owned(), connected: true, ..NodeView::default() };
         let fixed = [
-            "id", "object", "environmentId", "ip", "uri", "launchingTime", "connected", "connectionTime", "load",
+            "id",
+            "object",
+            "environmentId",
+            "ip",
+            "uri",
+            "launchingTime",
+            "connected",
+            "connectionTime",
+            "load",
             "status",
         ];
         assert_eq!(keys(&node(&view, NodeExtras::default())), fixed);

@@ -46,9 +46,14 @@ mod tests {
     fn every_operation_says_what_it_is_and_every_reference_leads_somewhere() {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters") {
+            for (method, operation) in
+                item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")
+            {
                 assert!(operation["summary"].is_string(), "{method} {path}");
-                assert!(operation["responses"].as_object().is_some_and(|all| !all.is_empty()), "{method} {path}");
+                assert!(
+                    operation["responses"].as_object().is_some_and(|all| !all.is_empty()),
+                    "{method} {path}"
+                );
             }
         }
         check_references(&document, &document);

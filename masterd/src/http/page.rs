@@ -27,7 +27,10 @@ pub async fn index() -> Response {
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-cache"),
-        (HeaderName::from_static("permissions-policy"), "camera=(self), microphone=(self), display-capture=(self)"),
+        (
+            HeaderName::from_static("permissions-policy"),
+            "camera=(self), microphone=(self), display-capture=(self)",
+        ),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
     (headers, include_str!("page/index.html")).into_response()

@@ -163,6 +163,9 @@ mod tests {
         refused(&json!({"shmSize": 1}), "'shmSize'");
         refused(&json!({"mediaNode": {"id": 4}}), "'mediaNode'");
         refused(&json!({"mediaNode": "x"}), "'mediaNode'");
-        assert_eq!(media_node(&Fields(json!({"mediaNode": "{\"id\":\"m\"}"}).as_object().unwrap())), Ok(Some("m".to_owned())));
+        assert_eq!(
+            media_node(&Fields(json!({"mediaNode": "{\"id\":\"m\"}"}).as_object().unwrap())),
+            Ok(Some("m".to_owned()))
+        );
     }
 }

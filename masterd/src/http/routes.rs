@@ -49,7 +49,11 @@ fn app_routes() -> Vec<Route> {
         route("POST", "/openvidu/api/sessions/{session}/connection", post(connections::create)),
         route("GET", "/openvidu/api/sessions/{session}/connection", get(connections::list)),
         route("GET", "/openvidu/api/sessions/{session}/connection/{connection}", get(connections::read)),
-        route("DELETE", "/openvidu/api/sessions/{session}/connection/{connection}", delete(connections::delete)),
+        route(
+            "DELETE",
+            "/openvidu/api/sessions/{session}/connection/{connection}",
+            delete(connections::delete),
+        ),
         route("DELETE", "/openvidu/api/sessions/{session}/stream/{stream}", delete(sessions::unpublish)),
         route("POST", "/openvidu/api/tokens", post(connections::create_token)),
         route("POST", "/openvidu/api/signal", post(sessions::signal)),

@@ -88,7 +88,8 @@ impl Listener {
             });
         }
         drop(self.socket);
-        let drained = timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
+        let drained =
+            timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!(connections = connections.len(), "requests are cut off");
         }
@@ -136,7 +137,9 @@ impl Connection {
                 }
                 match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => self.speak(stream).await,
-                    Ok(Err(error)) => tracing::debug!(peer = %self.peer, error = %error, "tls handshake failed"),
+                    Ok(Err(error)) => {
+                        tracing::debug!(peer = %self.peer, error = %error, "tls handshake failed")
+                    }
                     Err(_) => tracing::debug!(peer = %self.peer, "tls handshake timed out"),
                 }
             }
@@ -151,7 +154,8 @@ impl Connection {
             async move { Ok::<_, Infallible>(service.answer(address, request.map(Body::new)).await) }
         });
         let builder = builder();
-        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), handler));
+        let mut connection =
+            std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), handler));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             // Cancel safe: a watch only looks.
@@ -188,7 +192,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
 /// an hour.
 fn keep_alive(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
-    let probes = socket2::TcpKeepalive::new().with_time(PING_INTERVAL).with_interval(PING_INTERVAL / 4).with_retries(4);
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(PING_INTERVAL)
+        .with_interval(PING_INTERVAL / 4)
+        .with_retries(4);
     drop(socket.set_tcp_keepalive(&probes));
     drop(socket.set_tcp_user_timeout(Some(PING_INTERVAL * 2)));
 }
@@ -203,7 +210,8 @@ async fn explain(mut stream: TcpStream) {
     drop(timeout(HANDSHAKE_TIMEOUT, stream.write_all(PLAIN_HTTP_ANSWER)).await);
 }
 
-const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 56\r\n\
+const PLAIN_HTTP_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 56\r\n\
     Connection: close\r\n\r\nThis port speaks HTTPS: the address begins with https://";
 
 /// Connections at once: each costs some 30 kB with TLS.

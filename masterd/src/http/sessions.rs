@@ -169,7 +169,8 @@ fn properties(fields: Fields<'_>, settings: &HttpSettings) -> Result<SessionProp
     if !CODECS.contains(&codec) {
         return Err(undefined("forcedVideoCodec", codec));
     }
-    let record_always = recording::one_of("recordingMode", recording_mode, &["MANUAL", "ALWAYS"])? == "ALWAYS";
+    let record_always =
+        recording::one_of("recordingMode", recording_mode, &["MANUAL", "ALWAYS"])? == "ALWAYS";
     let relayed = recording::one_of("mediaMode", media_mode, &["ROUTED", "RELAYED"])? == "RELAYED";
     if let Some(id) = custom_id {
         check_custom_id(id)?;

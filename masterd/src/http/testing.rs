@@ -175,7 +175,9 @@ pub(super) fn small_cluster(asked: &Asked) -> Reply {
             Some(id) if known(id) => Reply::Refused(Refusal::SessionExists(id.clone())),
             _ => Reply::Session(Box::new(SessionView { properties: properties.clone(), ..session("new") })),
         },
-        Asked::Op(_, Op::SessionDelete { session } | Op::ConnectionCreate { session, .. }) if !known(session) => {
+        Asked::Op(_, Op::SessionDelete { session } | Op::ConnectionCreate { session, .. })
+            if !known(session) =>
+        {
             Reply::Refused(Refusal::UnknownSession)
         }
         Asked::Op(_, Op::ConnectionDelete { session, .. }) if !known(session) => {
@@ -186,11 +188,17 @@ pub(super) fn small_cluster(asked: &Asked) -> Reply {
         }
         Asked::Op(_, Op::ConnectionCreate { properties, .. }) => {
             let token = "tok_H1aB2cD3eF4gH5iJ".to_owned();
-            Reply::Connection(Box::new(ConnectionView { properties: properties.clone(), token, ..connection }))
+            Reply::Connection(Box::new(ConnectionView {
+                properties: properties.clone(),
+                token,
+                ..connection
+            }))
         }
         Asked::Op(_, _) | Asked::Unwatch => Reply::Done,
         Asked::Query(_, Query::Sessions) => Reply::Sessions(vec![session("s")]),
-        Asked::Query(_, Query::Session { session: name } | Query::Connection { session: name, .. }) if !known(name) => {
+        Asked::Query(_, Query::Session { session: name } | Query::Connection { session: name, .. })
+            if !known(name) =>
+        {
             Reply::Refused(Refusal::UnknownSession)
         }
         Asked::Query(_, Query::Session { .. }) => {

@@ -58,7 +58,8 @@ pub enum CertificateError {
 /// # Errors
 /// [`CertificateError`].
 pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
-    let bad_chain = |source| CertificateError::Pem { path: certificate.into(), expected: "a certificate", source };
+    let bad_chain =
+        |source| CertificateError::Pem { path: certificate.into(), expected: "a certificate", source };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(bad_chain)?;
@@ -73,7 +74,8 @@ pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, C
     let pair =
         |source| CertificateError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(pair)?;
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(pair)?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, private).map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -94,8 +96,8 @@ pub fn self_signed(dir: &Path, names: &[String]) -> Result<Arc<ServerConfig>, Ce
 }
 
 fn make(certificate: &Path, key: &Path, names: BTreeSet<String>) -> Result<(), CertificateError> {
-    let mut parameters =
-        rcgen::CertificateParams::new(names.into_iter().collect::<Vec<_>>()).map_err(CertificateError::Make)?;
+    let mut parameters = rcgen::CertificateParams::new(names.into_iter().collect::<Vec<_>>())
+        .map_err(CertificateError::Make)?;
     parameters.distinguished_name.push(rcgen::DnType::CommonName, "Plenum (self-signed)");
     parameters.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
     // People accept it once; it is to stay the same for as long as the installation.
@@ -111,8 +113,13 @@ fn make(certificate: &Path, key: &Path, names: BTreeSet<String>) -> Result<(), C
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertificateError> {
     let fail = |source| CertificateError::Write { path: path.to_owned(), source };
     let draft = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft).map_err(fail)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&draft)
+        .map_err(fail)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
     fs::rename(&draft, path).map_err(fail)
 }
@@ -122,7 +129,8 @@ fn own_names() -> BTreeSet<String> {
     let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     if let Ok(name) = fs::read_to_string("/proc/sys/kernel/hostname") {
         let name = name.trim();
-        if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte)) {
+        if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        {
             names.insert(name.to_owned());
         }
     }
@@ -178,7 +186,9 @@ mod tests {
         let first = fs::read(dir.path().join("https.crt")).unwrap();
         self_signed(dir.path(), &["other.example.org".to_owned()]).unwrap();
         assert_eq!(fs::read(dir.path().join("https.crt")).unwrap(), first);
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(dir.path().join("https.key")).unwrap().permissions());
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(dir.path().join("https.key")).unwrap().permissions(),
+        );
         assert_eq!(mode & 0o777, 0o600);
         let der = CertificateDer::from_pem_slice(&first).unwrap();
         let holds = |name: &str| der.windows(name.len()).any(|window| window == name.as_bytes());

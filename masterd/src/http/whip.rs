@@ -164,7 +164,9 @@ fn pins(fields: Fields<'_>) -> Result<Vec<(u16, String)>, super::fields::FieldEr
 async fn offer(request: Request) -> Result<String, Response> {
     if !accepts_sdp(request.headers()) {
         let problem = Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable");
-        return Err(problem.detail("the answer is application/sdp, which the Accept header excludes").into_response());
+        return Err(problem
+            .detail("the answer is application/sdp, which the Accept header excludes")
+            .into_response());
     }
     sdp(request, SDP, SDP_BYTES_MAX).await
 }

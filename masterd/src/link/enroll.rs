@@ -22,6 +22,9 @@ const PENALTY: Duration = Duration::from_secs(1);
 
 /// Answers one request. `known` is who the peer is by its certificate, if it showed one.
 pub(super) async fn serve(shared: &Arc<Shared>, connection: Connection, known: Option<Peer>) {
+    let Ok(_slot) = shared.enrolments.try_acquire() else {
+        return CloseCode::Busy.close(&connection, "too many enrolments at once; try again");
+    };
     let peer = connection.remote_address();
     match timeout(HANDSHAKE_TIMEOUT, answer(shared, &connection, known)).await {
         // The node closes when it has read the answer.

@@ -19,6 +19,9 @@ const OVERVIEW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves a console until its connection ends.
 pub(super) async fn serve(shared: &Arc<Shared>, connection: Connection, role: OperatorRole, name: &str) {
+    let Ok(_slot) = shared.consoles.try_acquire() else {
+        return CloseCode::Busy.close(&connection, "too many consoles");
+    };
     let peer = connection.remote_address();
     let greeted = match timeout(HANDSHAKE_TIMEOUT, greet(shared, &connection, role)).await {
         Ok(greeted) => greeted,

@@ -7,14 +7,18 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::exit::Exit;
-use common::id::{Generation, SessionKey};
+use common::id::{EndpointKey, Generation};
+use common::net::enroll::{self as enrolment, Credential, EnrollError};
 use common::net::frames::{self, FrameReader};
 use common::net::identity::{ClusterConfig, IdentityError, IdentityStore};
 use common::net::node_link::{LinkState, NodeLink, NodeLinkSettings, Request, Requests, Running};
 use common::net::operator_link::{Credentials, CredentialsError, OperatorLink, OperatorLinkState};
 use common::net::tls::ClientCertificate;
 use common::net::token::JoinToken;
-use common::wire::node::{Done, Load, NodeError, NodeFact, OpResult, Role, SessionClose};
+use common::wire::enroll::Refusal;
+use common::wire::node::{
+    Done, EndpointAnswer, Load, NodeError, NodeFact, OpResult, Ready, Role, SessionClose,
+};
 use common::wire::operator::OperatorRole;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -128,7 +132,7 @@ async fn start_node(dir: &Path, role: Role, port: u16, token: Option<&Path>) -> 
 }
 
 struct Node {
-    _dir: TempDir,
+    dir: TempDir,
     link: NodeLink,
     requests: Requests,
 }
@@ -142,7 +146,7 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let token = master.dir.path().join("join-token");
         let (link, requests) = start_node(dir.path(), role, master.port(), Some(&token)).await;
-        Self { _dir: dir, link, requests }
+        Self { dir, link, requests }
     }
 
     async fn request(&mut self) -> Request {
@@ -623,4 +627,108 @@ async fn an_operator_of_another_cluster_is_refused() {
         matches!(&view.state, OperatorLinkState::Connecting { why } if why.contains("another cluster"))
     });
     timeout(PATIENCE, refused).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_by_itself_and_only_by_its_node() {
+    let master = Master::start();
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = IdentityStore::open(dir.path(), Role::Media).unwrap();
+    let csr = store.csr().unwrap();
+    let long_ago = SystemTime::now() - common::net::ca::NODE_LIFE / 2;
+    let leaf = master.authority.issue_node(Role::Media, store.node(), &csr, long_ago).unwrap();
+    let old = store.save(&leaf.into(), master.authority.certificate()).unwrap();
+
+    let socket = quic::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let endpoint = quic::endpoint(socket, &store.quic_keys(), None).unwrap();
+    let address = master.links.local_addr().unwrap();
+    let renewed =
+        enrolment::enroll(&endpoint, address, &store, Credential::Certificate(&old), "test 1").await.unwrap();
+    assert_eq!(renewed.says.peer, old.says.peer);
+    assert!(renewed.says.not_after > old.says.not_after);
+    assert_eq!(store.load(SystemTime::now()).unwrap().unwrap().says, renewed.says);
+
+    // Another node cannot get in by this node's certificate.
+    let other = IdentityStore::open(other.path(), Role::Media).unwrap();
+    let refused =
+        enrolment::enroll(&endpoint, address, &other, Credential::Certificate(&renewed), "test 1").await;
+    assert!(matches!(refused, Err(EnrollError::Refused(Refusal::Proof))), "{refused:?}");
+}
+
+/// Long messages on all lanes at once, both ways: neither end may wait for the other for ever.
+#[tokio::test]
+async fn long_messages_on_all_lanes_at_once_get_through() {
+    let mut master = Master::start();
+    let mut node = Node::join(&master).await;
+    let (key, _) = master.up().await;
+    node.answer_inventory().await;
+    let sdp = "x".repeat(common::limits::SDP_BYTES_MAX);
+    let count = u64::from(LANES) * 2;
+    for op in 1..=count {
+        let message = EndpointAnswer {
+            session: SessionKey(op),
+            endpoint: EndpointKey(op),
+            generation: Generation(1),
+            sdp: sdp.clone(),
+        };
+        master.links.send(key, Some(SessionKey(op)), OpId(op), Epoch(5), 0, &message.into()).unwrap();
+    }
+    let answers = async {
+        for _ in 0..count {
+            let ready = Ready { sdp: sdp.clone(), audio: 1, video: 1, codecs: Vec::new(), ext: Vec::new() };
+            node.carry_out(OpResult::Ready(ready)).await;
+        }
+    };
+    let results = async {
+        let mut seen = Vec::new();
+        for _ in 0..count {
+            let (op, result) = master.done().await;
+            assert!(matches!(result, OpResult::Ready(ready) if ready.sdp.len() == sdp.len()));
+            seen.push(op.0);
+        }
+        seen.sort_unstable();
+        seen
+    };
+    let ((), seen) = tokio::join!(answers, results);
+    assert_eq!(seen, (1..=count).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_new_connection_of_a_node_takes_the_place_of_the_old_one() {
+    let mut master = Master::start();
+    let node = Node::join(&master).await;
+    let (key, first) = master.up().await;
+    state_where(&node.link, is_up).await;
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["node.key", "node.crt", "ca.crt"] {
+        std::fs::copy(node.dir.path().join(file), dir.path().join(file)).unwrap();
+    }
+    let (copy, _requests) = start_node(dir.path(), Role::Media, master.port(), None).await;
+    assert_eq!(copy.node(), key);
+    let (down, boot, _) = master.down().await;
+    assert_eq!((down, boot), (key, first.boot));
+    let (again, second) = master.up().await;
+    assert_eq!((again, second.boot), (key, copy.boot()));
+    // The first one is told why, and does not come back at once.
+    state_where(
+        &node.link,
+        |state| matches!(state, LinkState::Connecting { why } if why.contains("another connection")),
+    )
+    .await;
+    assert_eq!(master.links.connected(), [key]);
+}
+
+#[tokio::test]
+async fn a_hundred_nodes_that_come_at_once_are_all_let_in() {
+    let mut master = Master::start();
+    let started = Instant::now();
+    let mut nodes = Vec::new();
+    for _ in 0..100 {
+        nodes.push(Node::join(&master).await);
+    }
+    let mut keys = std::collections::BTreeSet::new();
+    while keys.len() < nodes.len() {
+        keys.insert(master.up().await.0);
+    }
+    println!("100 nodes enrolled and connected in {:?}", started.elapsed());
 }

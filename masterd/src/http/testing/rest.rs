@@ -30,17 +30,37 @@ async fn sessions_are_created_listed_read_and_closed() {
     check(&[
         ("POST /openvidu/api/sessions", EMPTY, 200, r#""object":"session""#),
         ("POST /openvidu/api/sessions", "{}", 200, r#""customSessionId":"""#),
-        ("POST /openvidu/api/sessions", r#"{"customSessionId":"a_B-1"}"#, 200, r#""customSessionId":"a_B-1""#),
+        (
+            "POST /openvidu/api/sessions",
+            r#"{"customSessionId":"a_B-1"}"#,
+            200,
+            r#""customSessionId":"a_B-1""#,
+        ),
         ("POST /openvidu/api/sessions", r#"{"customSessionId":""}"#, 200, r#""customSessionId":"""#),
         ("POST /openvidu/api/sessions", r#"{"customSessionId":"s"}"#, 409, EMPTY),
         ("POST /openvidu/api/sessions", r#"{"mediaMode":null,"unknown":5}"#, 200, "ROUTED"),
         ("POST /openvidu/api/sessions", r#"{"mediaMode":"RELAYED"}"#, 200, "RELAYED"),
-        ("POST /openvidu/api/sessions", r#"{"forcedVideoCodec":"H264"}"#, 200, r#""forcedVideoCodec":"H264""#),
+        (
+            "POST /openvidu/api/sessions",
+            r#"{"forcedVideoCodec":"H264"}"#,
+            200,
+            r#""forcedVideoCodec":"H264""#,
+        ),
         ("POST /openvidu/api/sessions", r#"{"mediaNode":{"id":"m"}}"#, 200, r#""mediaNode":{"id":"m"}"#),
-        ("POST /openvidu/api/sessions", r#"{"defaultRecordingProperties":{"frameRate":30.0}}"#, 200, r#""frameRate":30"#),
+        (
+            "POST /openvidu/api/sessions",
+            r#"{"defaultRecordingProperties":{"frameRate":30.0}}"#,
+            200,
+            r#""frameRate":30"#,
+        ),
         ("GET /openvidu/api/sessions", EMPTY, 200, r#"{"numberOfElements":1,"content":[{"id":"s""#),
         ("GET /openvidu/api/sessions/s", EMPTY, 200, r#""connections":{"numberOfElements":0"#),
-        ("GET /openvidu/api/sessions/s?pendingConnections=true", EMPTY, 200, r#""connections":{"numberOfElements":1"#),
+        (
+            "GET /openvidu/api/sessions/s?pendingConnections=true",
+            EMPTY,
+            200,
+            r#""connections":{"numberOfElements":1"#,
+        ),
         ("GET /openvidu/api/sessions/x", EMPTY, 404, EMPTY),
         ("DELETE /openvidu/api/sessions/s", EMPTY, 204, EMPTY),
         ("DELETE /openvidu/api/sessions/x", EMPTY, 404, EMPTY),
@@ -53,7 +73,12 @@ async fn wrong_session_properties_are_described_in_openvidus_order() {
     let post = "POST /openvidu/api/sessions";
     check(&[
         (post, r#"{"mediaMode":5,"forcedVideoCodec":"X"}"#, 400, "'mediaMode' is not a string"),
-        (post, r#"{"allowTranscoding":"yes","forcedVideoCodec":"X"}"#, 400, "'allowTranscoding' is not a boolean"),
+        (
+            post,
+            r#"{"allowTranscoding":"yes","forcedVideoCodec":"X"}"#,
+            400,
+            "'allowTranscoding' is not a boolean",
+        ),
         (post, r#"{"forcedVideoCodec":"X","recordingMode":"X"}"#, 400, "'forcedVideoCodec' X"),
         (post, r#"{"recordingMode":"X","mediaMode":"X"}"#, 400, "'recordingMode' X"),
         (post, r#"{"mediaMode":"X","customSessionId":"a b"}"#, 400, "'mediaMode' X"),
@@ -67,7 +92,10 @@ async fn wrong_session_properties_are_described_in_openvidus_order() {
     let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["timestamp", "status", "error", "message", "path"]);
     assert!(answer["timestamp"].is_u64());
-    assert_eq!((answer["error"].as_str(), answer["path"].as_str()), (Some("Bad Request"), Some("/openvidu/api/sessions")));
+    assert_eq!(
+        (answer["error"].as_str(), answer["path"].as_str()),
+        (Some("Bad Request"), Some("/openvidu/api/sessions"))
+    );
 }
 
 #[tokio::test]
@@ -76,9 +104,24 @@ async fn connections_are_created_listed_read_and_deleted() {
     check(&[
         (post, EMPTY, 200, r#""token":"wss://ov.example.org?sessionId=s&token=tok_H1aB2cD3eF4gH5iJ""#),
         (post, r#"{"role":"MODERATOR","data":"x","record":false}"#, 200, r#""role":"MODERATOR""#),
-        (post, r#"{"type":null,"role":null,"kurentoOptions":null,"customIceServers":null,"record":null}"#, 200, r#""record":true"#),
-        (post, r#"{"kurentoOptions":{"allowedFilters":["a"],"videoMaxRecvBandwidth":500.0,"x":1}}"#, 200, r#""kurentoOptions":{"videoMaxRecvBandwidth":500,"allowedFilters":["a"]}"#),
-        (post, r#"{"customIceServers":[{"url":"stun:valid-domain.es:1234"}]}"#, 200, r#""customIceServers":[{"url":"stun:valid-domain.es:1234"}]"#),
+        (
+            post,
+            r#"{"type":null,"role":null,"kurentoOptions":null,"customIceServers":null,"record":null}"#,
+            200,
+            r#""record":true"#,
+        ),
+        (
+            post,
+            r#"{"kurentoOptions":{"allowedFilters":["a"],"videoMaxRecvBandwidth":500.0,"x":1}}"#,
+            200,
+            r#""kurentoOptions":{"videoMaxRecvBandwidth":500,"allowedFilters":["a"]}"#,
+        ),
+        (
+            post,
+            r#"{"customIceServers":[{"url":"stun:valid-domain.es:1234"}]}"#,
+            200,
+            r#""customIceServers":[{"url":"stun:valid-domain.es:1234"}]"#,
+        ),
         (post, r#"{"customIceServers":[]}"#, 200, r#""customIceServers":[{"url":"stun:s.example:3478"}]"#),
         ("POST /openvidu/api/sessions/x/connection", r#"{"type":5}"#, 404, EMPTY),
         (post, r#"{"type":5}"#, 400, "'type' is not a string"),
@@ -91,7 +134,12 @@ async fn connections_are_created_listed_read_and_deleted() {
         (post, r#"{"customIceServers":[5]}"#, 400, "'customIceServers'"),
         (post, r#"{"record":"x"}"#, 400, "'record'"),
         ("GET /openvidu/api/sessions/s/connection", EMPTY, 200, r#"{"numberOfElements":1"#),
-        ("GET /openvidu/api/sessions/s/connection?pendingConnections=false", EMPTY, 200, r#"{"numberOfElements":0"#),
+        (
+            "GET /openvidu/api/sessions/s/connection?pendingConnections=false",
+            EMPTY,
+            200,
+            r#"{"numberOfElements":0"#,
+        ),
         ("GET /openvidu/api/sessions/x/connection", EMPTY, 404, EMPTY),
         ("GET /openvidu/api/sessions/s/connection/con_a", EMPTY, 200, r#""status":"pending""#),
         ("GET /openvidu/api/sessions/x/connection/con_a", EMPTY, 400, EMPTY),
@@ -106,7 +154,12 @@ async fn connections_are_created_listed_read_and_deleted() {
 #[tokio::test]
 async fn older_tokens_and_signals_of_the_application_are_served() {
     check(&[
-        ("POST /openvidu/api/tokens", r#"{"session":"s","role":"SUBSCRIBER"}"#, 200, r#""role":"SUBSCRIBER"}"#),
+        (
+            "POST /openvidu/api/tokens",
+            r#"{"session":"s","role":"SUBSCRIBER"}"#,
+            200,
+            r#""role":"SUBSCRIBER"}"#,
+        ),
         ("POST /openvidu/api/tokens", r#"{"session":5}"#, 400, "'session' is not a string"),
         ("POST /openvidu/api/tokens", "{}", 400, "'session' is mandatory"),
         ("POST /openvidu/api/tokens", r#"{"session":"x","role":5}"#, 404, "x not found"),
@@ -122,7 +175,8 @@ async fn older_tokens_and_signals_of_the_application_are_served() {
 #[tokio::test]
 async fn the_core_gets_what_was_asked_for() {
     let stage = Stage::new(small_cluster);
-    let body = r#"{"role":"SUBSCRIBER","data":"d","customIceServers":[{"url":"turn:t.es","staticAuthSecret":"n"}]}"#;
+    let body =
+        r#"{"role":"SUBSCRIBER","data":"d","customIceServers":[{"url":"turn:t.es","staticAuthSecret":"n"}]}"#;
     stage.app("POST /openvidu/api/sessions/s/connection", body).await;
     let Some(Asked::Op(_, Op::ConnectionCreate { session, properties })) = stage.asked().pop() else {
         panic!("{:?}", stage.asked())
@@ -147,7 +201,11 @@ async fn nodes_and_health_are_shown() {
     let node = |id: &str, connected| NodeView { id: id.to_owned(), connected, ..NodeView::default() };
     for (nodes, status, text) in [
         (vec![node("media_a", true)], 200, r#"{"status":"UP","disconnectedMediaNodes":[]}"#),
-        (vec![node("media_a", true), node("media_b", false)], 409, r#"{"status":"UNSTABLE","disconnectedMediaNodes":["media_b"]}"#),
+        (
+            vec![node("media_a", true), node("media_b", false)],
+            409,
+            r#"{"status":"UNSTABLE","disconnectedMediaNodes":["media_b"]}"#,
+        ),
         (vec![NodeView { recorder: true, ..node("media_r", true) }], 503, "DOWN"),
     ] {
         let stage = Stage::new(move |asked: &Asked| match asked {
@@ -223,9 +281,17 @@ async fn wrong_credentials_are_challenged_and_bounded() {
 #[tokio::test]
 async fn open_paths_and_old_paths_are_served() {
     let stage = Stage::new(small_cluster);
-    for path in ["/openvidu/api/config/openvidu-publicurl", "/config/openvidu-publicurl", "/api/config/openvidu-publicurl"] {
+    for path in [
+        "/openvidu/api/config/openvidu-publicurl",
+        "/config/openvidu-publicurl",
+        "/api/config/openvidu-publicurl",
+    ] {
         let answer = stage.send(&format!("GET {path}"), &[], EMPTY).await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "https://ov.example.org/"), "{path}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.as_str()),
+            (200, "https://ov.example.org/"),
+            "{path}"
+        );
     }
     let head = stage.send("HEAD /openvidu/api/config/openvidu-publicurl", &[], EMPTY).await;
     assert_eq!((head.status.as_u16(), head.body.as_str()), (200, ""));

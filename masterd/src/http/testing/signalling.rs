@@ -21,14 +21,17 @@ fn media(asked: &Asked) -> Reply {
 
 #[tokio::test]
 async fn an_offer_gets_201_with_all_that_whip_asks_for() {
-    for (line, location) in [("POST /whip", "/whip/r1"), ("POST /whep", "/whep/r1"), ("POST /whep/str_x", "/whep/r1")] {
+    for (line, location) in
+        [("POST /whip", "/whip/r1"), ("POST /whep", "/whep/r1"), ("POST /whep/str_x", "/whep/r1")]
+    {
         let answer = Stage::new(media).send(line, &[BEARER, SDP], "v=0\r\n").await;
         assert_eq!(answer.status, StatusCode::CREATED, "{line}: {}", answer.body);
         assert_eq!(answer.header("content-type"), "application/sdp");
         assert_eq!(answer.header("location"), location);
         assert_eq!(answer.header("etag"), "\"e1\"");
         assert_eq!(answer.header("accept-patch"), "application/trickle-ice-sdpfrag");
-        let links: Vec<_> = answer.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
+        let links: Vec<_> =
+            answer.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
         assert_eq!(
             links,
             [
@@ -52,7 +55,10 @@ async fn the_core_learns_who_publishes_what() {
     assert_eq!((token.as_str(), offer.as_str()), ("tok_H1aB2cD3", "v=0\r\n"));
     assert_eq!((client.ip.as_str(), client.platform.as_str()), ("192.0.2.9", "curl/8"));
     assert_eq!(client.client_data, r#"{"clientData":"Ada"}"#);
-    assert_eq!((media.type_of_video.as_str(), media.audio_active, media.video_active), ("SCREEN", false, true));
+    assert_eq!(
+        (media.type_of_video.as_str(), media.audio_active, media.video_active),
+        ("SCREEN", false, true)
+    );
 }
 
 #[tokio::test]
@@ -139,7 +145,10 @@ async fn candidates_restarts_pins_and_teardown_reach_the_core() {
     let pins = r#"{"pins":[{"slot":1,"streamId":"str_a"}]}"#;
     assert_eq!(stage.send("PUT /whep/r1/slots", &[BEARER, JSON], pins).await.status.as_u16(), 204);
     assert_eq!(stage.send("DELETE /whep/r1", &[BEARER], "").await.status.as_u16(), 200);
-    assert_eq!(stage.send("POST /signal", &[BEARER, JSON], r#"{"data":"x","to":["con_b"]}"#).await.status.as_u16(), 200);
+    assert_eq!(
+        stage.send("POST /signal", &[BEARER, JSON], r#"{"data":"x","to":["con_b"]}"#).await.status.as_u16(),
+        200
+    );
     assert_eq!(stage.send("DELETE /connection", &[BEARER], "").await.status.as_u16(), 200);
     let ops: Vec<Op> = stage
         .asked()
@@ -162,7 +171,12 @@ async fn candidates_restarts_pins_and_teardown_reach_the_core() {
             trickle(Some("old"), "x"),
             Op::PinSlots { resource: "r1".to_owned(), pins: vec![(1, "str_a".to_owned())] },
             Op::EndpointDelete { resource: "r1".to_owned() },
-            Op::Signal { session: None, to: vec!["con_b".to_owned()], kind: String::new(), data: "x".to_owned() },
+            Op::Signal {
+                session: None,
+                to: vec!["con_b".to_owned()],
+                kind: String::new(),
+                data: "x".to_owned()
+            },
             Op::Leave,
         ]
     );
