@@ -471,6 +471,16 @@ fn a_terminal_that_is_too_small_says_so_and_recovers() {
 }
 
 #[test]
+fn the_manual_shows_the_key_table_and_a_kept_screen() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let manual = std::fs::read_to_string(root.join("../docs/console.md")).unwrap();
+    let keys = console::view::help::text();
+    assert!(manual.contains(keys.trim_end()), "put this into docs/console.md:\n{keys}");
+    let kept = std::fs::read_to_string(root.join("tests/golden/ascii-80x24-workspace2.txt")).unwrap();
+    assert!(manual.contains(kept.trim_end()), "put this into docs/console.md:\n{kept}");
+}
+
+#[test]
 fn anything_typed_clicked_and_resized_at_random_never_breaks_it() {
     const CHARS: &[u8] = b"123456789jkhlgGsSfmeyYdux./\\:?zqw[]vr<>+-=HJKLtaopc";
     for seed in 0..4_u64 {

@@ -32,6 +32,8 @@ struct Live {
     context: Context,
     /// Which of the masters is tried.
     master: usize,
+    /// Name of the operator by its certificate.
+    operator: String,
     messages: mpsc::Sender<Message>,
     wanted: BTreeMap<WindowId, Topic>,
     told: Option<OperatorLinkState>,
@@ -44,13 +46,22 @@ struct Gone;
 
 impl Live {
     const fn new(context: Context, messages: mpsc::Sender<Message>) -> Self {
-        Self { context, master: 0, messages, wanted: BTreeMap::new(), told: None, passed: None }
+        Self {
+            context,
+            master: 0,
+            operator: String::new(),
+            messages,
+            wanted: BTreeMap::new(),
+            told: None,
+            passed: None,
+        }
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         loop {
             let ended = match self.context.credentials() {
                 Ok(credentials) => {
+                    self.operator.clone_from(&credentials.name);
                     let link = OperatorLink::start(&self.context.masters[self.master], credentials, PROGRAM);
                     self.watch(link.view(), &mut requests).await
                 }
@@ -137,7 +148,7 @@ impl Live {
                 let why = format!("{}: {why}", self.context.masters[self.master]);
                 Some(Link::Down { why: Clean::new(&why), retry_ms: None })
             }
-            OperatorLinkState::Up { welcome, .. } => Some(Link::Up(welcome_of(welcome))),
+            OperatorLinkState::Up { welcome, .. } => Some(Link::Up(welcome_of(welcome, &self.operator))),
         }
     }
 
@@ -173,11 +184,11 @@ impl Live {
     }
 }
 
-fn welcome_of(welcome: &OperatorWelcome) -> Welcome {
+fn welcome_of(welcome: &OperatorWelcome, operator: &str) -> Welcome {
     Welcome {
         cluster: Clean::new(&welcome.cluster),
         program: Clean::new(&welcome.program),
-        operator: Clean::new(&welcome.role.to_string()),
+        operator: Clean::new(&format!("{operator} ({})", welcome.role)),
         may_act: welcome.role != OperatorRole::Viewer,
         actions: Vec::new(),
         still: false,
