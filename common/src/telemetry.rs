@@ -25,8 +25,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Names of log fields.
 pub mod field {
@@ -51,6 +53,7 @@ pub mod field {
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,common::net=debug`.
+    #[serde(deserialize_with = "level")]
     pub level: String,
     /// How lines look.
     pub format: LogFormat,
@@ -70,6 +73,22 @@ pub enum LogFormat {
 impl Default for LogConfig {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// What `log.level` may be.
+const LEVELS: &str =
+    "`off`, `error`, `warn`, `info`, `debug`, `trace` or a list such as `info,common::net=debug`";
+
+/// Refuses what the filter would take for the name of a module: a misspelt level.
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let is_plain_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();
+    let is_known = text.split(',').all(|part| part.contains(['=', '[']) || is_plain_level(part));
+    if is_known && EnvFilter::try_new(&text).is_ok() {
+        Ok(text)
+    } else {
+        Err(D::Error::invalid_value(Unexpected::Str(&text), &LEVELS))
     }
 }
 
@@ -212,6 +231,32 @@ mod tests {
         assert_eq!(limiter.pass_at(Duration::from_secs(1)), None);
         assert_eq!(limiter.pass_at(Duration::from_secs(9)), None);
         assert_eq!(limiter.pass_at(Duration::from_secs(10)), Some(2));
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_where_it_is_written() {
+        use crate::config::{CommonArgs, load_from};
+
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Raw {
+            log: LogConfig,
+        }
+
+        let load = |level: &str| {
+            let args = CommonArgs { set: vec![format!("log.level={level}")], ..CommonArgs::default() };
+            load_from::<Raw>("testd", &args, []).map(|loaded| loaded.value.log.level)
+        };
+        for good in ["info", "off", "info,common::net=debug", "warn,masterd[session]=trace"] {
+            assert_eq!(load(good).unwrap(), good);
+        }
+        for bad in ["loud", "info,common=loud", "info,common"] {
+            let error = load(bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with("flag --set log.level: `log.level` = ") && error.contains("`warn`"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

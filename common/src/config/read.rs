@@ -326,7 +326,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some(node) = self.items.get(self.index) else { return Ok(None) };
         let key = format!("{}[{}]", self.key, self.index);
         self.index += 1;
-        seed.deserialize(Reader { node, key: &key }).map(Some)
+        let reader = Reader { node, key: &key };
+        reader.located(seed.deserialize(reader)).map(Some)
     }
 }
 
@@ -358,7 +359,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let (name, node) =
             self.present.take().ok_or_else(|| Fault::new(What::Message("no entry".to_owned())))?;
         let key = join(self.section, name);
-        seed.deserialize(Reader { node, key: &key })
+        // A type that reads a text and then refuses it knows no place.
+        let reader = Reader { node, key: &key };
+        reader.located(seed.deserialize(reader))
     }
 }
 

@@ -4,7 +4,6 @@
 //! `ca.crt` (everyone may read it), `ca.key` and `join-token` (for their owner only).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -321,9 +320,6 @@ fn read_authority(der: &[u8]) -> Result<(String, Vec<u8>), String> {
     let cluster = cluster.ok_or_else(|| "its subject is not that of a cluster".to_owned())?;
     Ok((cluster.to_owned(), certificate.public_key().raw.to_vec()))
 }
-
-/// A shared authority.
-pub type SharedAuthority = Arc<Authority>;
 
 #[cfg(test)]
 mod tests {
