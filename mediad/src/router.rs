@@ -217,7 +217,7 @@ pub struct Router {
     staging: Vec<u8>,
     /// Encodings with packets in the staging area, and how far the flush got.
     dirty: Vec<(Key, u8)>,
-    cursor: (usize, usize),
+    cursor: flush::Cursor,
     /// Legs that changed their encoding during a run.
     moves: Vec<(LegRef, forward::Outcome)>,
     /// Legs that may begin from a ring. True: at any cost, for the packets came out of order.
@@ -258,7 +258,7 @@ impl Router {
             sessions: HashMap::new(),
             staging,
             dirty: Vec::new(),
-            cursor: (0, 0),
+            cursor: flush::Cursor::default(),
             moves: Vec::new(),
             starts: Vec::new(),
             repairs: VecDeque::with_capacity(repair::REPAIRS_MAX),

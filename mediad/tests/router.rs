@@ -190,6 +190,41 @@ fn a_newcomer_begins_with_the_last_key_frame_at_once() {
 }
 
 #[test]
+fn a_newcomer_does_not_begin_with_a_key_frame_that_has_holes() {
+    let mut rig = Rig::new(30);
+    let publisher = rig.publisher(1, &[""]);
+    rig.run(40, &[publisher]);
+    // Nobody listens, so nobody asks for what is lost now.
+    rig.clients[publisher].up.loss_permille = 500;
+    rig.run(300, &[publisher]);
+    rig.clients[publisher].up.loss_permille = 0;
+    rig.run(40, &[publisher]);
+    let newcomer = subscriber(&mut rig, 1);
+    subscribe(&mut rig, newcomer, 0, 1, u8::MAX);
+    rig.run(500, &[publisher]);
+    rig.got(newcomer, VIDEO).check_continuous();
+    assert_eq!(rig.clients[publisher].flows[0].requests, 1);
+}
+
+#[test]
+fn a_small_batch_is_filled_again_and_again() {
+    let mut rig = Rig::new(31);
+    rig.batch = mediad::egress::TxBatch::new(70, 130_000);
+    let publisher = rig.publisher(1, &[""]);
+    rig.clients[publisher].flows[0].packets_per_frame = 50;
+    let clients: Vec<usize> = (0..5).map(|_| subscriber(&mut rig, 1)).collect();
+    for client in &clients {
+        subscribe(&mut rig, *client, 0, 1, u8::MAX);
+    }
+    rig.run(700, &[publisher]);
+    rig.run(20, &[]);
+    for client in clients {
+        rig.got(client, VIDEO).check_continuous();
+        assert_eq!(rig.got(client, VIDEO).duplicates, 0);
+    }
+}
+
+#[test]
 fn later_newcomers_ask_for_a_key_frame_once_for_all() {
     let mut rig = Rig::new(11);
     let publisher = rig.publisher(1, &[""]);

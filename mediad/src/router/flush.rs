@@ -28,6 +28,20 @@ pub(super) struct Scratch {
     blocks: Vec<Block>,
 }
 
+/// How far the media of a turn were flushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    /// Position in the list of encodings with packets.
+    encoding: usize,
+    /// First packet of the present portion.
+    packet: usize,
+    /// Next subscriber.
+    subscriber: usize,
+}
+
+/// Packets of one encoding that a subscriber is sent in a row: what one segmentation-offload message carries.
+const CHUNK_PACKETS: usize = crate::egress::SEGMENTS_MAX;
+
 /// Bytes of one packet that comes out of a ring.
 const PACKET_BYTES_MAX: usize = 2048;
 
@@ -67,41 +81,63 @@ impl Router {
 
     /// The packets of this turn to everyone who is fed from their encodings.
     fn flush_media(&mut self, moment: &Moment, batch: &mut TxBatch) -> bool {
-        while let Some((key, position)) = self.dirty.get(self.cursor.0).copied() {
-            let random = self.random() as u32;
-            let Some(encoding) =
-                self.tracks.find_mut(key).map(|track| &mut track.encodings[usize::from(position)])
-            else {
-                self.cursor = (self.cursor.0 + 1, 0);
+        while let Some((key, position)) = self.dirty.get(self.cursor.encoding).copied() {
+            let Some(mut packets) = self.pending(key, position).map(std::mem::take) else {
+                self.cursor = Cursor { encoding: self.cursor.encoding + 1, ..Cursor::default() };
                 continue;
             };
-            let mut packets = std::mem::take(&mut encoding.pending);
-            if self.cursor.1 == 0 && self.settings.level {
+            if self.cursor.packet == 0 && self.cursor.subscriber == 0 && self.settings.level {
                 forward::level(&mut packets);
             }
-            let done = self.flush_run((key, position), &packets, random, moment, batch);
+            let done = self.flush_chunks((key, position), &packets, moment, batch);
+            if done {
+                packets.clear();
+                self.cursor = Cursor { encoding: self.cursor.encoding + 1, ..Cursor::default() };
+            }
             let Some(encoding) =
                 self.tracks.find_mut(key).map(|track| &mut track.encodings[usize::from(position)])
             else {
                 continue;
             };
+            encoding.pending = packets;
+            encoding.dirty = !done;
             if !done {
-                encoding.pending = packets;
                 return false;
             }
-            packets.clear();
-            encoding.pending = packets;
-            encoding.dirty = false;
-            self.apply_moves(key);
-            self.cursor = (self.cursor.0 + 1, 0);
         }
         self.dirty.clear();
-        self.cursor = (0, 0);
+        self.cursor = Cursor::default();
         self.staging.clear();
         true
     }
 
-    /// The packets of one encoding to its subscribers, beginning at the cursor.
+    fn pending(&mut self, key: Key, position: u8) -> Option<&mut Vec<Pending>> {
+        Some(&mut self.tracks.find_mut(key)?.encodings.get_mut(usize::from(position))?.pending)
+    }
+
+    /// The packets in portions that fit any batch.
+    fn flush_chunks(
+        &mut self,
+        at: (Key, u8),
+        packets: &[Pending],
+        moment: &Moment,
+        batch: &mut TxBatch,
+    ) -> bool {
+        let random = self.random() as u32;
+        while self.cursor.packet < packets.len() {
+            let end = packets.len().min(self.cursor.packet + CHUNK_PACKETS);
+            let chunk = &packets[self.cursor.packet..end];
+            let done = self.flush_run(at, chunk, random, moment, batch);
+            self.apply_moves(at.0);
+            if !done {
+                return false;
+            }
+            (self.cursor.packet, self.cursor.subscriber) = (end, 0);
+        }
+        true
+    }
+
+    /// A few packets of one encoding to its subscribers, beginning at the cursor.
     fn flush_run(
         &mut self,
         (key, position): (Key, u8),
@@ -115,11 +151,13 @@ impl Router {
             Run { key, track, encoding: position, packets, staging: &self.staging, random, sorted: false };
         let longest = packets.iter().map(|packet| packet.end - packet.start).max().unwrap_or(0) as usize;
         let subscribers = &track.encodings[usize::from(position)].subscribers;
-        while let Some(at) = subscribers.get(self.cursor.1) {
+        while let Some(at) = subscribers.get(self.cursor.subscriber) {
             if !batch.has_room(packets.len(), longest + GROWTH_BYTES_MAX) {
-                return false;
+                // A batch that is too small for a portion will not do later either.
+                debug_assert!(!batch.is_empty(), "a batch for {CHUNK_PACKETS} packets is needed");
+                return batch.is_empty();
             }
-            self.cursor.1 += 1;
+            self.cursor.subscriber += 1;
             let Some(endpoint) = self.endpoints.at_mut(at.endpoint) else { continue };
             let Some(leg) = endpoint.legs.get_mut(usize::from(at.leg)) else { continue };
             if !endpoint.link.is_ready() || !endpoint.allowed {
@@ -191,7 +229,11 @@ impl Router {
         let longest =
             self.scratch.packets.iter().map(|packet| packet.end - packet.start).max().unwrap_or(0) as usize;
         if !batch.has_room(self.scratch.packets.len(), longest + GROWTH_BYTES_MAX) {
-            return batch.is_empty().then_some(());
+            if batch.is_empty() {
+                self.wish(moment.us, key, target);
+                return Some(());
+            }
+            return None;
         }
         let random = self.random() as u32;
         let (Some(track), Some(endpoint)) = (self.tracks.find(key), self.endpoints.at_mut(at.endpoint))

@@ -57,6 +57,8 @@ pub(super) struct Receiver {
     /// Interarrival jitter times 16.
     jitter: u32,
     last_report: Option<(u32, u64)>,
+    /// Highest index that was given up plus one; 0 is none.
+    given_up: u64,
     /// Packets that never came.
     pub(super) lost: u64,
 }
@@ -79,6 +81,7 @@ impl Receiver {
             transit: None,
             jitter: 0,
             last_report: None,
+            given_up: 0,
             lost: 0,
         }
     }
@@ -112,6 +115,7 @@ impl Receiver {
             self.window = [0; (WINDOW_PACKETS / 64) as usize];
             self.forget_all();
             self.lost += gap;
+            self.given_up = index;
         } else {
             for skipped in self.highest + 1..index {
                 self.clear(skipped);
@@ -141,7 +145,7 @@ impl Receiver {
 
     fn miss(&mut self, index: u64, now_us: u64) {
         if self.missing.len() == MISSING_MAX {
-            self.missing.remove(0);
+            self.given_up = self.given_up.max(self.missing.remove(0).index + 1);
             self.lost += 1;
         }
         self.missing.push(Missing { index, noticed_us: now_us, asked_us: 0, tries: 0 });
@@ -169,6 +173,7 @@ impl Receiver {
 
     pub(super) fn forget_all(&mut self) {
         self.lost += self.missing.len() as u64;
+        self.given_up = self.missing.iter().map(|entry| entry.index + 1).fold(self.given_up, u64::max);
         self.missing.clear();
     }
 
@@ -176,9 +181,9 @@ impl Receiver {
         !self.missing.is_empty()
     }
 
-    /// Whether nothing is missing from `index` on.
+    /// Whether nothing is missing from `index` on, nor was given up.
     pub(super) fn is_complete_from(&self, index: u64) -> bool {
-        self.missing.iter().all(|entry| entry.index < index)
+        self.given_up <= index && self.missing.iter().all(|entry| entry.index < index)
     }
 
     /// Whether `index` is being waited for.
@@ -192,10 +197,15 @@ impl Receiver {
         let repeat_us = rtt_us.max(REPEAT_US_MIN);
         let highest = self.highest;
         let before = self.missing.len();
+        let given_up = &mut self.given_up;
         self.missing.retain(|entry| {
             let waited_us = now_us.saturating_sub(entry.noticed_us);
             let answered_us = now_us.saturating_sub(entry.asked_us);
-            waited_us < GIVE_UP_US && (entry.tries < TRIES_MAX || answered_us < repeat_us)
+            let hopeful = waited_us < GIVE_UP_US && (entry.tries < TRIES_MAX || answered_us < repeat_us);
+            if !hopeful {
+                *given_up = (*given_up).max(entry.index + 1);
+            }
+            hopeful
         });
         self.lost += (before - self.missing.len()) as u64;
         for entry in &mut self.missing {
@@ -298,6 +308,18 @@ mod tests {
         receiver.forget_before(13);
         assert!(!receiver.is_missing(11) && receiver.is_missing(13));
         assert!(!receiver.is_complete_from(12) && receiver.is_complete_from(14));
+    }
+
+    #[test]
+    fn what_was_given_up_stays_a_hole() {
+        let mut receiver = started(&[10, 12, 13]);
+        receiver.forget_all();
+        assert!(
+            !receiver.is_missing_any() && !receiver.is_complete_from(10) && receiver.is_complete_from(12)
+        );
+        receiver.arrive(15, 0);
+        due(&mut receiver, 2_000_000);
+        assert!(!receiver.is_complete_from(13) && receiver.is_complete_from(15));
     }
 
     #[test]
