@@ -169,10 +169,10 @@ async fn serve(settings: Settings) -> Result<(), AppError> {
         ended = &mut driver => Some(ended.unwrap_or(Ended::StoreGone)),
     };
     health.readiness().set(Err("stopping".to_owned()));
-    drop(stop_http.send(true));
-    let _was_ending = ending.send_replace(true);
+    stop_http.send_modify(|stop| *stop = true);
+    ending.send_modify(|ending| *ending = true);
     drop(http.await);
-    drop(stop_driver.send(true));
+    stop_driver.send_modify(|stop| *stop = true);
     if ended.is_none() {
         drop(driver.await);
     }

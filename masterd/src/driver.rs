@@ -228,12 +228,12 @@ impl Driver {
             StoreNote::Stored { batch, result } => self.feed(Input::Stored { batch, result }),
             StoreNote::Failing(why) => {
                 tracing::error!(error = %why, "the store cannot be written; changes are refused until it can");
-                drop(self.calls.store.send_replace(Err(why)));
+                self.calls.store.send_modify(|health| *health = Err(why));
                 self.feed(Input::StoreFailing(true));
             }
             StoreNote::Recovered => {
                 tracing::info!("the store can be written again");
-                drop(self.calls.store.send_replace(Ok(())));
+                self.calls.store.send_modify(|health| *health = Ok(()));
                 self.feed(Input::StoreFailing(false));
             }
         }

@@ -60,7 +60,8 @@ pub async fn run(core: CoreHandle, clock: Clock, overview: watch::Sender<Arc<Ove
         let nodes = core.query(Actor::App, Query::Nodes).await;
         let sessions = core.query(Actor::App, Query::Sessions).await;
         if let (Ok(Reply::Nodes(nodes)), Ok(Reply::Sessions(sessions))) = (nodes, sessions) {
-            drop(overview.send_replace(Arc::new(overview_of(clock, &nodes, &sessions))));
+            let newest = Arc::new(overview_of(clock, &nodes, &sessions));
+            overview.send_modify(|shown| *shown = newest);
         }
     }
 }

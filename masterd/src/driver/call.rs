@@ -264,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn a_failing_store_refuses_changes_and_lets_questions_through() {
         let (core, mut source) = CoreHandle::channel();
-        source.store.send_replace(Err("no space".to_owned()));
+        source.store.send_modify(|health| *health = Err("no space".to_owned()));
         let refused = core.op(Actor::App, Op::Leave).await;
         assert_eq!(refused, Err(CallError::Storage("no space".to_owned())));
         let asked = tokio::spawn(async move { core.query(Actor::App, Query::Sessions).await });

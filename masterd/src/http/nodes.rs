@@ -8,11 +8,13 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
+use super::body::JsonBody;
 use super::error::{ApiError, Place};
+use super::fields::{FieldError, Fields};
 use super::json::{self, NodeExtras, Pending};
 use super::sessions::flag;
 use super::{Edition, Face};
-use crate::cluster::op::{Actor, NodeView, Query, Reply, SessionView};
+use crate::cluster::op::{Actor, NodeView, Op, Query, Reply, SessionView};
 
 /// `GET /media-nodes`.
 pub async fn list(State(face): State<Face>, uri: Uri) -> Result<Response, ApiError> {
@@ -41,6 +43,36 @@ pub async fn read(
         Some(node) if !node.recorder => Ok(Json(show.node(&face, node, sessions.as_deref())).into_response()),
         Some(_) | None => Err(ApiError::Empty(StatusCode::NOT_FOUND)),
     }
+}
+
+/// `PATCH /media-nodes/<id>`: parks a node in `waiting-idle-to-terminate`, or takes it back to `running`.
+pub async fn change(
+    State(face): State<Face>,
+    Path(node): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    exists_in_edition(&face)?;
+    let place = face.place("/media-nodes");
+    let body = body.ok_or(ApiError::Framework(StatusCode::BAD_REQUEST))?;
+    let before = query(&face, Query::Node { node: node.clone() }, &place).await?;
+    let before = before.first().filter(|node| !node.recorder).ok_or(ApiError::Empty(StatusCode::NOT_FOUND))?;
+    let wanted = Fields(&body).string("status").map_err(|error| place.field(error))?;
+    let wanted = wanted.ok_or_else(|| place.field(FieldError("Parameter 'status' is mandatory".to_owned())))?;
+    let from = json::status(before.status);
+    let on = match (from, wanted) {
+        (from, wanted) if from == wanted => return Ok(StatusCode::NO_CONTENT.into_response()),
+        ("running", "waiting-idle-to-terminate") => true,
+        ("waiting-idle-to-terminate", "running") => false,
+        _ => return Err(place.field(FieldError(format!("A Media Node cannot go from '{from}' to '{wanted}'")))),
+    };
+    let op = Op::NodeDrain { node: node.clone(), on };
+    match face.core().op(Actor::App, op).await.map_err(|error| place.call(&error))? {
+        Reply::Done => {}
+        other => return Err(place.unexpected(&other, StatusCode::NOT_FOUND)),
+    }
+    let after = query(&face, Query::Node { node }, &place).await?;
+    let after = after.first().ok_or(ApiError::Empty(StatusCode::NOT_FOUND))?;
+    Ok(Json(json::node(after, NodeExtras::default())).into_response())
 }
 
 /// `GET /health`.

@@ -59,6 +59,7 @@ fn app_routes() -> Vec<Route> {
         route("POST", "/openvidu/api/signal", post(sessions::signal)),
         route("GET", "/openvidu/api/media-nodes", get(nodes::list)),
         route("GET", "/openvidu/api/media-nodes/{node}", get(nodes::read)),
+        route("PATCH", "/openvidu/api/media-nodes/{node}", patch(nodes::change)),
         route("GET", "/openvidu/api/health", get(nodes::health)),
         route("GET", "/plenum/api/sessions/{session}/placement", get(decisions::of_session)),
         route("GET", "/plenum/api/placement", get(decisions::all)),

@@ -5,6 +5,7 @@
 mod events;
 mod rest;
 mod signalling;
+mod whole;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};

@@ -43,7 +43,13 @@ function store(name, value) {
   return '';
 }
 
-async function preview() {
+let previewing = null;
+function preview() {
+  previewing = showPreview();
+  return previewing;
+}
+
+async function showPreview() {
   const kind = document.querySelector('input[name=media]:checked').value;
   own?.stop();
   own = null;
@@ -151,6 +157,7 @@ async function join(event) {
   $('error').textContent = '';
   phase('joining');
   try {
+    await previewing;
     const name = $('name').value.trim();
     store('name', name);
     let token = link.get('token');
@@ -326,7 +333,8 @@ function layout() {
     const roomWide = (width - gap * (columns - 1)) / columns;
     const roomTall = (height - gap * (rows - 1)) / rows;
     const wide = Math.min(roomWide, (roomTall * 16) / 9);
-    if (wide > best.size) best = { size: wide, columns, rows, roomWide, roomTall };
+    // Side by side reads better than one above the other, where that costs little.
+    if (wide > best.size * (width > height ? 0.92 : 1)) best = { size: wide, columns, rows, roomWide, roomTall };
   }
   // On a narrow screen tiles may be taller than 16:9, so that the room is used.
   const wide = best.size;

@@ -5,7 +5,7 @@
 use axum::http::StatusCode;
 
 use super::{APP, Asked, PEER, Stage, request, settings, small_cluster};
-use crate::cluster::op::{ConnectionRole, NodeView, Op, Query, Reply};
+use crate::cluster::op::{ConnectionRole, NodeStatus, NodeView, Op, Query, Reply};
 use crate::http::{Edition, FrameworkErrors};
 
 /// One request by the application: line, body, expected status, text that the body holds.
@@ -354,4 +354,34 @@ async fn a_proxy_on_this_host_is_believed_only_where_there_is_one() {
         }
         assert_eq!(status.as_u16(), last, "behind_proxy = {behind_proxy}");
     }
+}
+
+#[tokio::test]
+async fn a_media_node_is_parked_and_taken_back() {
+    let rows = [
+        (NodeStatus::Running, r#"{"status":"waiting-idle-to-terminate"}"#, 200, Some(true)),
+        (NodeStatus::WaitingIdleToTerminate, r#"{"status":"running"}"#, 200, Some(false)),
+        (NodeStatus::Running, r#"{"status":"running"}"#, 204, None),
+        (NodeStatus::Running, r#"{"status":"launching"}"#, 400, None),
+        (NodeStatus::Lost, r#"{"status":"running"}"#, 400, None),
+        (NodeStatus::Running, r#"{"status":5}"#, 400, None),
+        (NodeStatus::Running, "{}", 400, None),
+        (NodeStatus::Running, EMPTY, 403, None),
+    ];
+    for (status, body, expected, drained) in rows {
+        let stage = Stage::new(move |asked: &Asked| match asked {
+            Asked::Query(_, Query::Node { node }) => {
+                Reply::Nodes(vec![NodeView { id: node.clone(), status, ..NodeView::default() }])
+            }
+            other => small_cluster(other),
+        });
+        let answer = stage.app("PATCH /openvidu/api/media-nodes/media_a", body).await;
+        assert_eq!(answer.status.as_u16(), expected, "{status:?} {body}: {}", answer.body);
+        let asked = stage.asked().into_iter().find_map(|asked| match asked {
+            Asked::Op(_, Op::NodeDrain { on, .. }) => Some(on),
+            Asked::Op(..) | Asked::Query(..) | Asked::Unwatch => None,
+        });
+        assert_eq!(asked, drained, "{status:?} {body}");
+    }
+    check(&[("PATCH /openvidu/api/media-nodes/media_x", r#"{"status":5}"#, 404, EMPTY)]).await;
 }

@@ -225,3 +225,37 @@ async fn the_page_is_served_with_a_strict_policy() {
     let document = stage.send("GET /openapi.json", &[], "").await.json();
     assert_eq!(document["servers"][0]["url"], "https://ov.example.org");
 }
+
+/// The document's page, which end-to-end tests run in a browser.
+fn page_of_the_document() -> &'static str {
+    let document = include_str!("../../../../docs/signalling.md");
+    let (_, rest) = document.split_once("```html\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_documents_page_is_short_and_uses_what_is_served() {
+    let page = page_of_the_document();
+    assert!(page.starts_with("<!doctype html>"));
+    assert!(page.trim_end().ends_with("</script>"));
+    assert!(!page.contains(" src="), "no library");
+    let lines = page.lines().filter(|line| !line.trim().is_empty()).count();
+    assert!(lines <= 60, "{lines} lines");
+    let served: Vec<&str> = crate::http::routes::all().iter().map(|route| route.path).collect();
+    for path in ["/whip", "/whep", "/events", "/connection"] {
+        assert!(page.contains(path), "{path} is not shown");
+        assert!(served.contains(&path), "{path} is not served");
+    }
+    for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
+        let count = |char| page.chars().filter(|it| *it == char).count();
+        assert_eq!(count(open), count(close), "{open}{close}");
+    }
+}
+
+#[test]
+fn the_document_names_every_request_of_a_participant() {
+    let document = include_str!("../../../../docs/signalling.md");
+    for root in ["POST /whip", "POST /whep", "GET /events", "GET /connection", "DELETE /connection", "POST /signal"] {
+        assert!(document.contains(&format!("`{root}`")), "{root}");
+    }
+}
