@@ -17,8 +17,8 @@ use crate::control::Control;
 use crate::control::report::{self, FactSink};
 use crate::router;
 use crate::transport::dtls::{Certificate, DtlsError};
-use crate::worker::engine::{Command, EngineReport, Event, Families, MediaEngine, PEERS_MAX};
-use crate::worker::run::{self, CommandError, Seat, WorkerHandle};
+use crate::worker::engine::{Command, Event, Families, MediaEngine, PEERS_MAX};
+use crate::worker::run::{self, CommandError, Seat};
 use crate::worker::socket::{MediaSocket, Sharing, SocketError};
 use crate::worker::syscall;
 
@@ -28,8 +28,7 @@ const EVENTS_MAX: usize = 4096;
 /// Shards of the cold pool.
 const COLD_SHARDS: usize = 2;
 
-/// A worker as others see it.
-pub type Worker = WorkerHandle<Command, EngineReport>;
+pub use crate::worker::engine::Worker;
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +73,9 @@ impl MediaNode {
                 &sender,
             )?);
         }
+        if settings.ports == Ports::Single {
+            introduce(&workers, &workers);
+        }
         let post = Arc::new(Post(workers.clone()));
         let pool = queues.start(&certificate, &post);
         let control = Arc::new(Control::new(settings, certificate, workers, cold, Arc::clone(&facts)));
@@ -85,6 +87,20 @@ impl MediaNode {
     #[must_use]
     pub fn control(&self) -> Arc<Control> {
         Arc::clone(&self.control)
+    }
+}
+
+impl Drop for MediaNode {
+    fn drop(&mut self) {
+        // Workers that know each other would keep each other alive.
+        introduce(self.control.workers(), &[]);
+    }
+}
+
+/// Tells workers about those at their port.
+fn introduce(workers: &[Worker], neighbours: &[Worker]) {
+    for worker in workers {
+        drop(worker.send(Command::Neighbours(neighbours.to_vec())));
     }
 }
 

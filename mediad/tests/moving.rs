@@ -21,6 +21,8 @@ use mediad::transport::negotiate::{self, Draft, LocalSettings, OfferPlan};
 use mediad::transport::spec::{EndpointSpec, Flow, IceCredentials};
 use mediad::transport::srtp::{OVERHEAD_BYTES_MAX, Opener, Profile, Sealer, SrtpError};
 use mediad::transport::trickle::Fragment;
+use mediad::worker::engine::EngineReport;
+use mediad::worker::run::Snapshot;
 
 const SESSION: SessionKey = SessionKey(1);
 const STREAM: StreamKey = StreamKey(7);
@@ -208,10 +210,14 @@ impl Client {
 }
 
 fn node() -> MediaNode {
+    node_with(Ports::PerWorker, 1)
+}
+
+fn node_with(ports: Ports, workers: u16) -> MediaNode {
     let settings = MediaSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
-        ports: Ports::PerWorker,
-        workers: 1,
+        ports,
+        workers,
         addresses: vec!["127.0.0.1".parse().unwrap()],
         ice_lite: false,
         pin_workers: false,
@@ -421,4 +427,29 @@ async fn stale_foreign_and_broken_states_are_refused() {
     let unknown = Checkpoint { session: SESSION, endpoint: EndpointKey(99) };
     assert_eq!(tell(&old, unknown).await, OpResult::Err(NodeError::UnknownEndpoint));
     drop(clients);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_find_their_worker_behind_one_port_for_all() {
+    // The kernel chooses a socket by the client's address: the chance that all these land right is 1 in 65,536.
+    let mut passed_on = 0;
+    for _ in 0..4 {
+        let node = node_with(Ports::Single, 4);
+        let ports: std::collections::BTreeSet<u16> =
+            node.control().workers().iter().map(|worker| worker.local().port()).collect();
+        assert_eq!(ports.len(), 1);
+        let clients = call(&node).await;
+        assert_eq!(clients[1].refused[..], []);
+        let sum = |count: fn(&Snapshot<EngineReport>) -> u64| -> u64 {
+            node.control().workers().iter().map(|worker| count(&worker.snapshot())).sum()
+        };
+        // Counters are copied out a few times a second.
+        let start = Instant::now();
+        while sum(|at| at.counters.datagrams_in) < 30 {
+            assert!(start.elapsed() < PATIENCE, "counters in time");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        passed_on += sum(|at| at.report.passed_on);
+    }
+    assert!(passed_on > 20, "{passed_on}");
 }

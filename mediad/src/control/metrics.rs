@@ -52,6 +52,7 @@ const WORKER_COUNTERS: &[WorkerCounter] = &[
     ("worker_dtls_refused", "DTLS from unproven addresses or over the rate", |at| at.report.dtls_refused),
     ("worker_media_refused", "Media from unproven addresses or without keys", |at| at.report.media_refused),
     ("worker_tx_full", "Datagrams that found a full transmit area", |at| at.report.tx_full),
+    ("worker_passed_on", "Datagrams for peers of other workers at a shared port", |at| at.report.passed_on),
     ("worker_events_lost", "Events that the control part did not take in time", |at| at.report.events_lost),
 ];
 

@@ -18,7 +18,7 @@ use common::wire::node::{Bind, EndpointKind, Permit, SlotBind, TransportState};
 use tokio::sync::{mpsc, oneshot};
 
 use super::peer::{Peer, Phase};
-use super::run::{Engine, Wire};
+use super::run::{Engine, Wire, WorkerHandle};
 use super::segment::Outgoing;
 use super::timer::{TimerKey, Wheel};
 use crate::cold::{ColdHandle, PeerId, Request, Verdict};
@@ -36,12 +36,18 @@ pub const PEERS_MAX: usize = 16_384;
 /// Source addresses that lead to one peer. A browser has a few; a mobile one collects more over a long call.
 const ADDRESSES_PER_PEER: usize = 8;
 
+/// Addresses of other workers' peers; only authenticated ones are entered.
+const FOREIGN_MAX: usize = PEERS_MAX * ADDRESSES_PER_PEER;
+
 /// Events that wait for the control part. Beyond it the oldest are dropped and counted: control is then dead.
 const EVENTS_WAITING_MAX: usize = 65_536;
 
 /// Datagrams of one transmit area, and its bytes.
 const TX_DATAGRAMS: usize = 2048;
 const TX_BYTES: usize = TX_DATAGRAMS * 1300;
+
+/// A worker as others see it.
+pub type Worker = WorkerHandle<Command, EngineReport>;
 
 /// What the control part tells a worker.
 #[derive(Debug)]
@@ -94,6 +100,24 @@ pub enum Command {
     Bind(Box<Bind>),
     /// What a connection may do.
     Permit(Permit),
+    /// The other workers, where all share one port; empty to let go of them.
+    Neighbours(Vec<Worker>),
+    /// A datagram for a peer of this worker that another one received at the shared port.
+    Foreign {
+        /// Who received it.
+        via: u16,
+        /// Its source.
+        source: SocketAddr,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+    /// Datagrams of this address belong to that worker from now on, or to nobody.
+    Owner {
+        /// The client's.
+        address: SocketAddr,
+        /// Number of the worker.
+        worker: Option<u16>,
+    },
     /// From the cold pool.
     Cold {
         /// Whose.
@@ -187,6 +211,8 @@ pub struct EngineReport {
     pub tx_full: u64,
     /// Slots that could not be bound as told.
     pub binds_refused: u64,
+    /// Datagrams that were passed on to the worker that has their peer.
+    pub passed_on: u64,
     /// Events that control did not take in time.
     pub events_lost: u64,
     /// Of the router.
@@ -221,6 +247,10 @@ pub struct MediaEngine {
     by_endpoint: HashMap<EndpointKey, u32>,
     by_ufrag: HashMap<Box<[u8]>, u32>,
     by_address: HashMap<SocketAddr, u32>,
+    /// The workers at a shared port, in order; empty where each has its own.
+    neighbours: Vec<Worker>,
+    /// Which of them has the peer of an address.
+    foreign: HashMap<SocketAddr, u16>,
     wheel: Wheel,
     router: Router,
     tx: TxBatch,
@@ -259,6 +289,8 @@ impl MediaEngine {
             by_endpoint: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_address: HashMap::new(),
+            neighbours: Vec::new(),
+            foreign: HashMap::new(),
             wheel: Wheel::new(now),
             router: Router::new(now, router),
             tx: TxBatch::new(TX_DATAGRAMS, TX_BYTES),
@@ -349,7 +381,7 @@ impl MediaEngine {
         }
         for address in &peer.addresses {
             if self.by_address.get(address) == Some(&slot) {
-                self.by_address.remove(address);
+                self.forget_address(*address);
             }
         }
         if peer.phase != Phase::Waiting {
@@ -401,9 +433,72 @@ impl MediaEngine {
             let selected = peer.agent.selected();
             let victim = peer.addresses.iter().position(|known| Some(*known) != selected).unwrap_or(0);
             let victim = peer.addresses.remove(victim);
-            self.by_address.remove(&victim);
+            peer.addresses.push(address);
+            self.forget_address(victim);
+            return;
         }
         peer.addresses.push(address);
+    }
+
+    fn forget_address(&mut self, address: SocketAddr) {
+        self.by_address.remove(&address);
+        for neighbour in &self.neighbours {
+            // A worker that has no room keeps a stale entry; what it passes on is then dropped here.
+            drop(neighbour.send(Command::Owner { address, worker: None }));
+        }
+    }
+
+    // ---- one port for all workers
+
+    /// Passes a datagram on if another worker has its peer. The kernel spreads clients over the sockets of a shared port
+    /// by their addresses, not by who negotiated with them.
+    fn pass_on(&mut self, source: SocketAddr, bytes: &[u8]) -> bool {
+        let is_check = demux::kind(bytes) == Kind::Stun && !demux::is_stun_answer(bytes);
+        let owner = if is_check {
+            let ufrag = stun::peek_local_ufrag(bytes).filter(|ufrag| !self.by_ufrag.contains_key(*ufrag));
+            ufrag.and_then(worker_of_ufrag)
+        } else {
+            self.foreign.get(&source).copied()
+        };
+        let Some(owner) = owner.filter(|owner| *owner != self.worker) else { return false };
+        let Some(neighbour) = self.neighbours.get(usize::from(owner)) else { return false };
+        let foreign = Command::Foreign { via: self.worker, source, bytes: bytes.to_vec() };
+        if neighbour.send(foreign).is_ok() {
+            self.report.passed_on += 1;
+        }
+        true
+    }
+
+    fn take_foreign(&mut self, now: Instant, via: u16, source: SocketAddr, bytes: &mut [u8]) {
+        let known = self.by_address.contains_key(&source);
+        self.take(now, source, bytes);
+        if !known
+            && self.by_address.contains_key(&source)
+            && let Some(receiver) = self.neighbours.get(usize::from(via))
+        {
+            // Media follows the way of this check from now on. If this is lost, the next check repeats it.
+            let owner = Command::Owner { address: source, worker: Some(self.worker) };
+            if receiver.send(owner).is_err() {
+                self.by_address.remove(&source);
+            }
+        }
+    }
+
+    fn learn_owner(&mut self, address: SocketAddr, worker: Option<u16>) {
+        match worker {
+            Some(worker) if self.foreign.len() < FOREIGN_MAX => drop(self.foreign.insert(address, worker)),
+            Some(_) => {}
+            None => drop(self.foreign.remove(&address)),
+        }
+    }
+
+    fn take(&mut self, now: Instant, source: SocketAddr, bytes: &mut [u8]) {
+        match demux::kind(bytes) {
+            Kind::Media => self.receive_media(now, source, bytes),
+            Kind::Stun => self.receive_stun(now, source, bytes),
+            Kind::Dtls => self.receive_dtls(now, source, bytes),
+            Kind::Unknown => self.report.unknown_kind += 1,
+        }
     }
 
     // ---- datagrams
@@ -600,6 +695,12 @@ impl MediaEngine {
     }
 }
 
+/// The worker's number at the front of our fragments, see `control::negotiation`.
+fn worker_of_ufrag(ufrag: &[u8]) -> Option<u16> {
+    let digits = std::str::from_utf8(ufrag.get(..2)?).ok()?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
 /// Bits of a transaction's seed that hold the peer's slot; the rest holds its life.
 const SLOT_MASK: u32 = PEERS_MAX as u32 - 1;
 const _: () = assert!(PEERS_MAX.is_power_of_two());
@@ -644,16 +745,16 @@ impl Engine for MediaEngine {
             }
             Command::Bind(bind) => self.bind(now, bind.endpoint, &bind.binds),
             Command::Permit(permit) => self.router.permit(now, &permit),
+            Command::Neighbours(neighbours) => self.neighbours = neighbours,
+            Command::Foreign { via, source, mut bytes } => self.take_foreign(now, via, source, &mut bytes),
+            Command::Owner { address, worker } => self.learn_owner(address, worker),
             Command::Cold { peer, verdict } => self.take_verdict(now, peer, verdict),
         }
     }
 
     fn datagram(&mut self, now: Instant, source: SocketAddr, bytes: &mut [u8]) {
-        match demux::kind(bytes) {
-            Kind::Media => self.receive_media(now, source, bytes),
-            Kind::Stun => self.receive_stun(now, source, bytes),
-            Kind::Dtls => self.receive_dtls(now, source, bytes),
-            Kind::Unknown => self.report.unknown_kind += 1,
+        if self.neighbours.is_empty() || !self.pass_on(source, bytes) {
+            self.take(now, source, bytes);
         }
     }
 
