@@ -128,6 +128,7 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("plenum-test-").tempdir()?;
         let ports = Ports { http: free_tcp_port()?, link: free_udp_port()? };
         let health = free_tcp_port()?;
+        std::fs::write(folder.path().join("secret"), SECRET)?;
         let config =
             config::masterd(folder.path(), ports.http, ports.link, health, options.tls) + &options.masterd;
         let masterd = Daemon::new(Program::Masterd, "masterd", folder.path(), health, &config)?;

@@ -224,11 +224,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(server: &Server, plan: &'a Plan) -> Self {
         let (phase, watcher) = watch::channel(Phase::Run);
-        let common =
-            Common { epoch: Instant::now(), delivered: 0.into(), sent: 0.into(), send_drops: 0.into() };
         let context = Context {
             server: server.clone(),
-            common: Arc::new(common),
+            common: Arc::new(Common::new()),
             peer: PeerSettings {
                 local_ip: plan.local_ip,
                 profile: plan.profile,
@@ -356,6 +354,7 @@ impl<'a> Run<'a> {
 
     /// Ends all participants and rooms and sums up.
     async fn end(mut self, result: Result<(), LoadError>) -> Result<Report, LoadError> {
+        let receive_drops = self.context.common.receive_drops();
         self.phase.send_replace(Phase::Stop);
         let mut outcomes = Vec::new();
         while let Some(outcome) = self.tasks.join_next().await {
@@ -371,8 +370,15 @@ impl<'a> Run<'a> {
         for outcome in &outcomes {
             sent[outcome.room].extend(&outcome.sent);
         }
-        let drops = self.context.common.send_drops.load(std::sync::atomic::Ordering::Relaxed);
+        let send_drops = self.context.common.send_drops.load(std::sync::atomic::Ordering::Relaxed);
         let participants = self.rooms.len() as u32 * (self.plan.publishers + self.plan.subscribers);
-        Ok(report::sum_up(participants, self.join_took, self.steady, &outcomes, &sent, drops))
+        Ok(report::sum_up(
+            participants,
+            self.join_took,
+            self.steady,
+            &outcomes,
+            &sent,
+            (send_drops, receive_drops),
+        ))
     }
 }

@@ -112,14 +112,23 @@ async fn a_node_that_is_told_to_end_drains_first() {
     let host = wait::until("the session is placed", SOON, placed).await.expect("placed");
     cluster.nodes[host].signal("TERM").expect("signal");
 
-    // New sessions go to the other node while this one finishes what it has.
-    let draining = || async {
-        let list = cluster.get("/openvidu/api/media-nodes").await.map_err(|error| error.to_string())?.json();
-        let all = list["content"].as_array().cloned().unwrap_or_default();
-        let waiting = all.iter().any(|node| node["status"] == "waiting-idle-to-terminate");
-        if waiting { Ok(()) } else { Err(list.to_string()) }
+    // A new session goes to the other node while this one finishes what it has.
+    let other = Plan { name: "fresh".to_owned(), subscribers: 1, duration: Duration::from_secs(1), ..plan };
+    let fresh = run(&cluster.server().expect("server"), &other);
+    let placed = async {
+        let look = || async {
+            cluster
+                .host_of("fresh-0")
+                .await
+                .map_err(|error| error.to_string())?
+                .ok_or_else(|| "not placed".to_owned())
+        };
+        wait::until("the new session is placed", SOON, look).await
     };
-    wait::until("the node drains", SOON, draining).await.expect("draining");
+    let (fresh, new_host) = tokio::join!(fresh, placed);
+    assert_ne!(new_host.expect("placed"), host, "a node that drains takes no session");
+    let fresh = fresh.expect("run");
+    assert!(fresh.exact(), "{fresh}");
     let report = load.await.expect("task").expect("run");
     assert!(report.exact(), "calls on the draining node are untouched: {report}");
     let status = cluster.nodes[host].end().await.expect("the node ends with its last session");

@@ -41,11 +41,15 @@ impl Program {
         }
     }
 
-    /// Path of its binary, built when it is missing or older than its sources.
+    /// Path of its binary, built when it is missing or older than its sources; or that in the folder which the
+    /// environment variable `PLENUM_BIN_DIR` names, as it is.
     ///
     /// # Errors
     /// When it cannot be built.
     pub fn binary(self) -> io::Result<PathBuf> {
+        if let Some(folder) = std::env::var_os("PLENUM_BIN_DIR") {
+            return Ok(Path::new(&folder).join(self.name()));
+        }
         let path = target_folder()?.join(self.name());
         if is_fresh(self, &path) {
             return Ok(path);
@@ -187,7 +191,13 @@ impl Daemon {
             .map_err(|source| self.io("open its log", source))?;
         let copy = log.try_clone().map_err(|source| self.io("open its log", source))?;
         let mut command = Command::new(binary);
-        command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(log).stderr(copy);
+        command
+            .arg("--config")
+            .arg(&self.config)
+            .env_remove("PLENUM_SECRET")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(copy);
         let child = command.spawn().map_err(|source| self.io("start", source))?;
         if let Ok(mut process) = self.process.lock() {
             *process = Some(child);

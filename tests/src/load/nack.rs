@@ -23,6 +23,8 @@ pub(super) struct NackState {
     missing: BTreeMap<u64, Missing>,
     /// Requests sent, in packets asked for.
     pub(super) requested: u64,
+    /// Of these, requests for a packet that had been asked for before: each may bring a packet twice.
+    pub(super) requested_again: u64,
     /// Packets given up.
     pub(super) given_up: u64,
 }
@@ -76,6 +78,7 @@ impl NackState {
                 self.given_up += 1;
                 return false;
             }
+            self.requested_again += u64::from(missing.requests > 0);
             missing.requests += 1;
             missing.due = now + REPEAT;
             ask.push((sequence & 0xffff) as u16);
@@ -108,7 +111,7 @@ mod tests {
         assert!(state.due(start + REORDER_WAIT).is_empty());
         assert_eq!(state.due(start + REORDER_WAIT + REPEAT), vec![0]);
         state.note(start, 0);
-        assert_eq!(state.deadline(), None);
+        assert_eq!((state.deadline(), state.requested, state.requested_again), (None, 2, 1));
     }
 
     #[test]

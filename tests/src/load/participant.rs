@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::packet::Kind;
-use super::peer::{Common, FlowSettings, Peer, PeerError, PeerSettings};
+use super::peer::{Common, FlowSettings, Peer, PeerError, PeerSettings, Repairs};
 use super::signal::{Exit, Room, Server, SignalError};
 use super::verify::{SentFlow, Verifier};
 
@@ -57,8 +57,7 @@ pub(super) struct Outcome {
     pub(super) profile: String,
     pub(super) sent: Vec<SentFlow>,
     pub(super) verifier: Verifier,
-    /// Packets asked for again, and packets given up.
-    pub(super) repairs: (u64, u64),
+    pub(super) repairs: Repairs,
     pub(super) lost_on_purpose: u64,
     pub(super) input_errors: u64,
     pub(super) keyframe_requests: u64,

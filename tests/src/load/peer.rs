@@ -3,11 +3,11 @@
 //! One participant: a peer connection of the `rtc` crate on a socket of its own, its media sources, what it received.
 //! All transport (ICE, DTLS, SRTP, RTCP, retransmission) is the crate's; this file moves bytes and packets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,8 @@ use super::verify::{SentFlow, Verifier};
 
 /// Datagrams taken from the socket in one turn.
 const RECEIVE_BATCH: usize = 64;
+/// Asked of the kernel for each socket; it gives what `net.core.rmem_max` allows.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// The MID is sent in the first packets of a flow, as browsers do until the receiver has reported.
 const MID_PACKETS: u64 = 100;
 /// RTP header and the extension block that every packet has.
@@ -60,12 +62,61 @@ pub(super) struct Common {
     pub(super) sent: AtomicU64,
     /// Datagrams that our own sockets refused.
     pub(super) send_drops: AtomicU64,
+    /// Ports of our sockets. Each peer adds its own once.
+    pub(super) ports: Mutex<HashSet<u16>>,
 }
 
 impl Common {
+    pub(super) fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            delivered: 0.into(),
+            sent: 0.into(),
+            send_drops: 0.into(),
+            ports: Mutex::default(),
+        }
+    }
+
+    fn note_port(&self, port: u16) {
+        if let Ok(mut ports) = self.ports.lock() {
+            ports.insert(port);
+        }
+    }
+
+    /// Datagrams that the kernel dropped because we did not read them in time, over all open sockets.
+    pub(super) fn receive_drops(&self) -> u64 {
+        let table = std::fs::read_to_string("/proc/self/net/udp").unwrap_or_default();
+        let Ok(ports) = self.ports.lock() else { return 0 };
+        let drops = |line: &str| {
+            let mut fields = line.split_whitespace();
+            let port = u16::from_str_radix(fields.nth(1)?.split_once(':')?.1, 16).ok()?;
+            ports.contains(&port).then(|| fields.next_back()?.parse::<u64>().ok())?
+        };
+        table.lines().skip(1).filter_map(drops).sum()
+    }
+
     /// Packets sent and delivered so far.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.sent.load(Ordering::Relaxed), self.delivered.load(Ordering::Relaxed))
+    }
+}
+
+/// What a receiver asked for again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Repairs {
+    /// Packets, counted at each request.
+    pub(super) requested: u64,
+    /// Of these, not for the first time.
+    pub(super) again: u64,
+    /// Packets given up.
+    pub(super) given_up: u64,
+}
+
+impl Repairs {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.requested += other.requested;
+        self.again += other.again;
+        self.given_up += other.given_up;
     }
 }
 
@@ -161,7 +212,10 @@ pub(super) enum PeerError {
 impl Peer {
     pub(super) async fn new(common: &Arc<Common>, settings: PeerSettings) -> Result<Self, PeerError> {
         let socket = UdpSocket::bind((settings.local_ip, 0)).await?;
+        // A stalled machine shall not look like a server that loses packets.
+        socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let local = socket.local_addr()?;
+        common.note_port(local.port());
         let connection = peer_connection(Instant::now(), settings.profile, settings.audio)?;
         Ok(Self {
             connection,
@@ -521,11 +575,17 @@ impl Peer {
         self.sources.iter().map(flow).collect()
     }
 
-    /// Packets asked for again, and packets given up.
-    pub(super) fn repairs(&self) -> (u64, u64) {
-        self.nacks
-            .values()
-            .fold((0, 0), |(asked, lost), (_, state)| (asked + state.requested, lost + state.given_up))
+    /// What was asked for again.
+    pub(super) fn repairs(&self) -> Repairs {
+        let mut sum = Repairs::default();
+        for (_, state) in self.nacks.values() {
+            sum.add(&Repairs {
+                requested: state.requested,
+                again: state.requested_again,
+                given_up: state.given_up,
+            });
+        }
+        sum
     }
 
     fn send_due(&mut self, now: Instant) -> Result<(), PeerError> {
@@ -625,7 +685,7 @@ mod tests {
     const PACKETS: u64 = 600;
 
     fn common() -> Arc<Common> {
-        Arc::new(Common { epoch: Instant::now(), delivered: 0.into(), sent: 0.into(), send_drops: 0.into() })
+        Arc::new(Common::new())
     }
 
     fn settings(seed: u64, loss_permille: u32) -> PeerSettings {
@@ -672,6 +732,6 @@ mod tests {
         }
         let tally = receiver.verifier.tally(&[SentFlow { publisher: 0, kind: Kind::Video, end: PACKETS }]);
         assert!(receiver.lost_on_purpose > 3, "{}", receiver.lost_on_purpose);
-        assert_eq!((tally.missing, tally.corrupt, receiver.repairs().1), (0, 0, 0), "{tally:?}");
+        assert_eq!((tally.missing, tally.corrupt, receiver.repairs().given_up), (0, 0, 0), "{tally:?}");
     }
 }

@@ -78,8 +78,10 @@ pub struct Report {
     pub missing_examples: Vec<String>,
     /// From publisher to receiver, first arrivals.
     pub latency: Histogram,
-    /// Packets that receivers asked for again.
+    /// Packets that receivers asked for again, counted at each request.
     pub repeats_requested: u64,
+    /// Of these, not for the first time: each may bring a packet twice.
+    pub repeats_requested_again: u64,
     /// Packets that receivers gave up.
     pub given_up: u64,
     /// Packets lost on purpose.
@@ -88,6 +90,8 @@ pub struct Report {
     pub keyframe_requests: u64,
     /// Datagrams that the tool's own sockets refused: above 0 the tool was the limit.
     pub send_drops: u64,
+    /// Datagrams that the kernel dropped because the tool did not read them in time.
+    pub receive_drops: u64,
     /// CPU time of this process in the measured phase: near a whole core for each of its threads, it is the limit.
     pub tool_cpu: Duration,
     /// Server processes.
@@ -104,7 +108,7 @@ pub(super) fn sum_up(
     steady: Option<Steady>,
     outcomes: &[Outcome],
     sent: &[Vec<SentFlow>],
-    send_drops: u64,
+    (send_drops, receive_drops): (u64, u64),
 ) -> Report {
     let steady = steady.unwrap_or_default();
     let mut report = Report {
@@ -116,6 +120,7 @@ pub(super) fn sum_up(
         targets: steady.targets,
         tool_cpu: steady.tool,
         send_drops,
+        receive_drops,
         ..Report::default()
     };
     for outcome in outcomes {
@@ -142,8 +147,9 @@ impl Report {
             self.latency.add(&outcome.verifier.latency);
             self.note_missing(&outcome.verifier, sent);
         }
-        self.repeats_requested += outcome.repairs.0;
-        self.given_up += outcome.repairs.1;
+        self.repeats_requested += outcome.repairs.requested;
+        self.repeats_requested_again += outcome.repairs.again;
+        self.given_up += outcome.repairs.given_up;
         self.lost_on_purpose += outcome.lost_on_purpose;
         self.keyframe_requests += outcome.keyframe_requests;
     }
@@ -173,15 +179,19 @@ impl Report {
         }
     }
 
-    /// Everyone joined and every packet came once and whole (sound may be missing where packets were lost on purpose).
+    /// Everyone joined and every packet came whole, and once unless it was asked for more than once. Sound is not
+    /// repaired: it may be missing where packets were lost on purpose or by this tool.
     #[must_use]
     pub fn exact(&self) -> bool {
-        let sound = self.tally.missing_audio == 0 || self.lost_on_purpose > 0;
+        let tally = &self.tally;
+        let sound = tally.missing_audio <= self.receive_drops || self.lost_on_purpose > 0;
+        let whole =
+            tally.missing == 0 && tally.corrupt == 0 && tally.silent_flows == 0 && tally.delivered > 0;
         sound
+            && whole
+            && tally.duplicates <= self.repeats_requested_again
             && self.failed == 0
             && self.joined == self.participants
-            && self.tally.exact()
-            && self.tally.delivered > 0
     }
 
     /// CPU time of all measured processes for each delivered packet.
@@ -213,8 +223,8 @@ impl Report {
             "steady_s": self.steady.as_secs_f64(), "steady_sent": self.steady_sent, "steady_delivered": self.steady_delivered,
             "delivered": self.tally.delivered, "missing": self.tally.missing, "missing_audio": self.tally.missing_audio, "duplicates": self.tally.duplicates,
             "reordered": self.tally.reordered, "corrupt": self.tally.corrupt, "silent_flows": self.tally.silent_flows,
-            "repeats_requested": self.repeats_requested, "given_up": self.given_up, "lost_on_purpose": self.lost_on_purpose,
-            "keyframe_requests": self.keyframe_requests, "send_drops": self.send_drops, "exact": self.exact(),
+            "repeats_requested": self.repeats_requested, "repeats_requested_again": self.repeats_requested_again, "given_up": self.given_up, "lost_on_purpose": self.lost_on_purpose,
+            "keyframe_requests": self.keyframe_requests, "send_drops": self.send_drops, "receive_drops": self.receive_drops, "exact": self.exact(),
             "tool_cpu_ns_per_packet": nanos(per_packet(self.tool_cpu, self.steady_delivered)),
             "latency_us": quantiles(&self.latency), "targets": targets, "cpu_ns_per_packet": nanos(self.cpu_per_packet()),
         })
@@ -281,8 +291,8 @@ impl fmt::Display for Report {
         if self.lost_on_purpose + self.repeats_requested > 0 {
             writeln!(
                 f,
-                "repair     {} lost on purpose, {} asked for again, {} given up",
-                self.lost_on_purpose, self.repeats_requested, self.given_up
+                "repair     {} lost on purpose, {} asked for again ({} more than once), {} given up",
+                self.lost_on_purpose, self.repeats_requested, self.repeats_requested_again, self.given_up
             )?;
         }
         writeln!(f, "latency    {}", times(&self.latency))?;
@@ -301,6 +311,13 @@ impl fmt::Display for Report {
                 f,
                 "warning    this tool's own sockets refused {} datagrams: it was the limit",
                 self.send_drops
+            )?;
+        }
+        if self.receive_drops > 0 {
+            writeln!(
+                f,
+                "warning    the kernel dropped {} datagrams that this tool did not read in time",
+                self.receive_drops
             )?;
         }
         for example in &self.missing_examples {

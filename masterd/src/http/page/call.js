@@ -16,7 +16,8 @@ export class RequestError extends Error {
 
 /** fetch() that throws a RequestError for anything but a success. */
 export async function request(path, options = {}) {
-  const response = await fetch(path, { cache: 'no-store', ...options });
+  // Without `omit` a wrong secret makes the browser ask for a password of its own.
+  const response = await fetch(path, { cache: 'no-store', credentials: 'omit', ...options });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
   throw new RequestError(response.status, problem.code, problem.detail || problem.message);
