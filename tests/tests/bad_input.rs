@@ -274,7 +274,7 @@ fn media_ports(pid: u32) -> Vec<u16> {
 async fn a_full_disk_refuses_changes_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("folder");
     let mount =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(folder.path()).output();
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(folder.path()).output();
     if !mount.is_ok_and(|output| output.status.success()) {
         tests::browser::skip("full disk: no small file system can be mounted here (needs root)");
         return;

@@ -97,7 +97,8 @@ async fn a_node_that_is_told_to_end_drains_first() {
         tail: Duration::ZERO,
         ..Plan::default()
     };
-    let load = tokio::spawn(async move { run(&server, &plan).await });
+    let first = plan.clone();
+    let load = tokio::spawn(async move { run(&server, &first).await });
     let placed = || async {
         let session =
             cluster.get("/openvidu/api/sessions/drain-0").await.map_err(|error| error.to_string())?.json();
@@ -114,7 +115,8 @@ async fn a_node_that_is_told_to_end_drains_first() {
 
     // A new session goes to the other node while this one finishes what it has.
     let other = Plan { name: "fresh".to_owned(), subscribers: 1, duration: Duration::from_secs(1), ..plan };
-    let fresh = run(&cluster.server().expect("server"), &other);
+    let server = cluster.server().expect("server");
+    let fresh = run(&server, &other);
     let placed = async {
         let look = || async {
             cluster
