@@ -143,7 +143,7 @@ const actions = {
 
   async click({ page, selector }) {
     const { page: target } = need(pages, page);
-    await target.click(selector);
+    await target.click(selector, { timeout: 10_000 });
     return null;
   },
 

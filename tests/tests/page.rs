@@ -22,9 +22,11 @@ async fn join(page: &Page, name: &str, session: &str, secret: &str) {
 
 /// Waits until the grid shows so many live pictures that move.
 async fn shows(page: &Page, others: usize) {
-    let body = "return [...document.querySelectorAll('.tile:not(.self) video')].map((video) => video.videoWidth > 0 ? video.getVideoPlaybackQuality().totalVideoFrames : 0)";
+    // Firefox counts no frames of streams in its playback quality; a picture with a size whose time goes on is shown.
+    let body = "return [...document.querySelectorAll('.tile:not(.self) video')].map((video) => video.videoWidth > 0 ? video.currentTime : 0)";
     let moving = |value: &Value| {
-        value.as_array().into_iter().flatten().filter(|frames| frames.as_u64() > Some(15)).count() >= others
+        value.as_array().into_iter().flatten().filter(|seconds| seconds.as_f64() > Some(0.5)).count()
+            >= others
     };
     let state = page.wait(&format!("{others} moving pictures"), SOON, body, Value::Null, moving).await;
     if let Err(error) = state {
