@@ -29,6 +29,10 @@ struct Console {
 
 impl Console {
     fn start(args: &[&str], size: (u16, u16)) -> Self {
+        Self::start_program(env!("CARGO_BIN_EXE_console"), args, size)
+    }
+
+    fn start_program(program: &str, args: &[&str], size: (u16, u16)) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
@@ -43,7 +47,7 @@ impl Console {
         let end = || Stdio::from(terminal.try_clone().unwrap());
         // A session of its own: the pseudo-terminal becomes the controlling one.
         let child = Command::new("setsid")
-            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_console")])
+            .args(["--ctty", "--wait", program])
             .args(args)
             .env("TERM", "xterm-256color")
             .env("LC_ALL", "C.UTF-8")
@@ -219,6 +223,30 @@ fn signals_give_the_terminal_back() {
         console.ended();
         console.assert_restored();
     }
+}
+
+/// The test runs itself in a pseudo-terminal, where it takes the terminal and panics.
+#[test]
+fn a_panic_gives_the_terminal_back_before_it_is_reported() {
+    const NAME: &str = "a_panic_gives_the_terminal_back_before_it_is_reported";
+    if std::env::var_os("CONSOLE_TEST_PANICS").is_some() {
+        let _terminal = console::shell::terminal::Terminal::enter().unwrap();
+        panic!("as planned");
+    }
+    let itself = std::env::current_exe().unwrap();
+    let args = [
+        "CONSOLE_TEST_PANICS=1",
+        "RUST_BACKTRACE=0",
+        itself.to_str().unwrap(),
+        NAME,
+        "--exact",
+        "--nocapture",
+    ];
+    let mut console = Console::start_program("env", &args, (80, 24));
+    assert!(!console.ended().success());
+    console.assert_restored();
+    let shown = console.shown();
+    assert!(shown.contains("as planned"), "{shown}");
 }
 
 #[test]
