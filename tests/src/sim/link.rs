@@ -42,9 +42,14 @@ impl World {
     }
 
     pub(super) fn link_up(&mut self, node: u64, link: u64) {
-        let model = &self.nodes[&node];
+        let overflow = self.rng.random_ratio(1, 5);
+        let Some(model) = self.nodes.get_mut(&node) else { return };
         if model.link != Some(link) || self.core.is_none() {
             return;
+        }
+        // A node keeps a bounded number of events: after a long absence the inventory must tell what they told.
+        if overflow {
+            model.events.clear();
         }
         let (boot, inventory) = (BootId(model.boot), model.inventory());
         let events: Vec<NodeEvent> = model.events.iter().cloned().collect();

@@ -239,6 +239,7 @@ impl World {
             Happening::Fault => self.fault(),
             Happening::FromNode { node, link, op, message } => {
                 if let Some((_, boot)) = self.core_links.get(&node).copied().filter(|(it, _)| *it == link) {
+                    self.acknowledge(node, &message);
                     self.feed(Input::Node { node: NodeKey(node), boot, op, message });
                 }
             }
@@ -405,6 +406,15 @@ impl World {
                 self.ledger.stored(SessionKey(session), event);
             }
             self.store.insert(key, value);
+        }
+    }
+
+    /// The link acknowledges an event as soon as the core has it: one that is lost with the master is not repeated.
+    fn acknowledge(&mut self, node: u64, message: &FromNode) {
+        if let FromNode::NodeEvent(event) = message
+            && let Some(model) = self.nodes.get_mut(&node)
+        {
+            model.events.retain(|it| it.seq > event.seq);
         }
     }
 
