@@ -123,6 +123,7 @@ impl Control {
     /// Takes no new sessions from now on.
     pub fn drain(&self) {
         self.table().set_draining(true);
+        self.report_drained();
     }
 
     /// Carries out one command. Those of one session must come one after the other.
@@ -297,5 +298,122 @@ impl Control {
         drop(table);
         worker
             .map_or(Ok(OpResult::Ok), |worker| self.tell(worker, Command::Close { endpoint: close.endpoint }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use common::id::{ConnectionKey, SessionKey, StreamKey};
+    use common::wire::node::{Candidates, EndpointKind, SdpRequest, SessionOpen};
+
+    use super::*;
+    use crate::config::Ports;
+    use crate::node::MediaNode;
+
+    const SESSION: SessionKey = SessionKey(1);
+    const ENDPOINT: EndpointKey = EndpointKey(3);
+
+    type Facts = Arc<Mutex<Vec<NodeFact>>>;
+
+    fn node() -> (MediaNode, Facts) {
+        let facts = Facts::default();
+        let seen = Arc::clone(&facts);
+        let settings = MediaSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ports: Ports::PerWorker,
+            workers: 2,
+            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            ice_lite: false,
+            pin_workers: false,
+            gather: Duration::ZERO,
+        };
+        let node =
+            MediaNode::start(&settings, Arc::new(move |_, fact| seen.lock().unwrap().push(fact))).unwrap();
+        (node, facts)
+    }
+
+    fn open_session(generation: u64) -> ToNode {
+        let generation = Generation(generation);
+        SessionOpen { session: SESSION, generation, video_codec: None, ext: Vec::new() }.into()
+    }
+
+    fn open_endpoint(generation: u64, sdp: SdpRequest) -> ToNode {
+        EndpointOpen {
+            session: SESSION,
+            connection: ConnectionKey(2),
+            endpoint: ENDPOINT,
+            generation: Generation(generation),
+            kind: EndpointKind::Publish { stream: StreamKey(4) },
+            sdp,
+            ext: Vec::new(),
+        }
+        .into()
+    }
+
+    #[tokio::test]
+    async fn a_bad_offer_is_refused_and_leaves_nothing() {
+        let (node, _) = node();
+        let control = node.control();
+        let open = open_endpoint(1, SdpRequest::Offer("v=0\r\nrubbish".to_owned()));
+        assert_eq!(control.execute(open.clone()).await, OpResult::Err(NodeError::UnknownSession));
+        assert_eq!(control.execute(open_session(1)).await, OpResult::Ok);
+        let result = control.execute(open).await;
+        assert!(matches!(result, OpResult::Err(NodeError::InvalidSdp { .. })), "{result:?}");
+        assert_eq!(control.table().counts(), (1, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn our_offer_is_made_once_and_awaits_its_answer() {
+        let (node, _) = node();
+        let control = node.control();
+        control.execute(open_session(1)).await;
+        let OpResult::Ready(first) = control.execute(open_endpoint(2, SdpRequest::MakeOffer)).await else {
+            panic!("an offer")
+        };
+        assert!(first.sdp.contains("a=setup:actpass") && (first.audio, first.video) == (1, 1));
+        let again = control.execute(open_endpoint(2, SdpRequest::MakeOffer)).await;
+        assert_eq!(again, OpResult::Ready(first));
+        let stale = control.execute(open_endpoint(1, SdpRequest::MakeOffer)).await;
+        assert_eq!(stale, OpResult::Err(NodeError::StaleGeneration(Generation(2))));
+        let (session, endpoint, generation) = (SESSION, ENDPOINT, Generation(2));
+        let early =
+            Candidates { session, endpoint, generation, fragment: "a=end-of-candidates\r\n".to_owned() };
+        let result = control.execute(early.into()).await;
+        assert!(matches!(result, OpResult::Err(NodeError::InvalidSdp { .. })), "{result:?}");
+        let answer = EndpointAnswer { session, endpoint, generation, sdp: "v=0\r\n".to_owned() };
+        let result = control.execute(answer.into()).await;
+        assert!(matches!(result, OpResult::Err(NodeError::InvalidSdp { .. })), "{result:?}");
+        let close = || EndpointClose { session, endpoint, generation };
+        assert_eq!(control.execute(close().into()).await, OpResult::Ok);
+        assert_eq!(control.execute(close().into()).await, OpResult::Ok);
+        control.table().check();
+    }
+
+    #[tokio::test]
+    async fn a_drained_node_says_so_once_and_metrics_name_its_workers() {
+        let (node, facts) = node();
+        let control = node.control();
+        control.execute(open_session(1)).await;
+        control.execute(Drain { on: true, deadline_ms: 0 }.into()).await;
+        assert_eq!(control.execute(open_session(2)).await, OpResult::Ok, "a session that is open goes on");
+        assert!(facts.lock().unwrap().is_empty());
+        control.execute(SessionClose { session: SESSION }.into()).await;
+        control.execute(SessionClose { session: SESSION }.into()).await;
+        assert_eq!(*facts.lock().unwrap(), [NodeFact::Drained]);
+        assert_eq!(control.execute(open_session(3)).await, OpResult::Err(NodeError::Draining));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics::registry(&control)).unwrap();
+        assert!(text.contains("mediad_worker_allocations_total{worker=\"1\"}"), "{text}");
+        assert!(text.contains("mediad_sessions 0\n"), "{text}");
+        let turns = control.turns();
+        let end = Instant::now() + Duration::from_secs(10);
+        while control.turns().iter().zip(&turns).any(|(now, then)| now <= then) {
+            assert!(Instant::now() < end, "idle workers turn");
+            tokio::task::yield_now().await;
+        }
+        assert!(control.is_turning());
     }
 }

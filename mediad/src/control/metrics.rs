@@ -53,6 +53,22 @@ const WORKER_COUNTERS: &[WorkerCounter] = &[
     ("worker_media_refused", "Media from unproven addresses or without keys", |at| at.report.media_refused),
     ("worker_tx_full", "Datagrams that found a full transmit area", |at| at.report.tx_full),
     ("worker_passed_on", "Datagrams for peers of other workers at a shared port", |at| at.report.passed_on),
+    ("router_packets_in", "Authentic RTP packets", |at| at.report.router.packets_in),
+    ("router_packets_out", "RTP packets sent, retransmissions included", |at| at.report.router.packets_out),
+    ("router_lost_in", "Packets that never came from a publisher", |at| at.report.router.lost_in),
+    ("router_repaired", "Packets that came late by a publisher's repair", |at| at.report.router.repaired),
+    ("router_wanted", "Packets that subscribers asked for again", |at| at.report.router.wanted),
+    ("router_resent", "Packets that were sent again to subscribers", |at| at.report.router.resent),
+    ("router_keyframes_asked", "Key frames asked of publishers", |at| at.report.router.keyframes_asked),
+    ("router_switches", "Changes of a subscriber's encoding", |at| at.report.router.switches),
+    ("router_drop_permission", "Datagrams that were not permitted", |at| at.report.router.drop_permission),
+    ("router_drop_srtp", "Datagrams that SRTP refused", |at| at.report.router.drop_srtp),
+    ("router_drop_staging", "Datagrams beyond the staging area", |at| at.report.router.drop_staging),
+    ("router_drop_unknown", "Packets that no section claims", |at| at.report.router.drop_unknown),
+    ("router_lease_exhausted", "Packets that a used-up lease kept back", |at| {
+        at.report.router.lease_exhausted
+    }),
+    ("router_bugs", "Things that cannot happen", |at| at.report.router.bugs),
     ("worker_events_lost", "Events that the control part did not take in time", |at| at.report.events_lost),
 ];
 
