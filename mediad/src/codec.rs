@@ -102,12 +102,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rubbish_never_panics(payload in proptest::collection::vec(any::<u8>(), 0..80), pick in 0usize..7) {
+        fn rubbish_never_panics_and_a_rewritten_descriptor_reads_the_same(
+            payload in proptest::collection::vec(any::<u8>(), 0..80),
+            pick in 0usize..7,
+        ) {
             let codec = [Codec::Av1, Codec::H264, Codec::H265, Codec::Opus, Codec::Red, Codec::Vp8, Codec::Vp9][pick];
             let info = inspect(codec, &payload);
             let mut out = [0; 200];
-            if let Some(cut) = descriptor::rewrite(&info.into(), &payload, &descriptor::Offsets::default(), &mut out) {
-                prop_assert!(cut.read <= payload.len());
+            let offsets = descriptor::Offsets { picture_id: 1, tl0: 1, key_index: 1 };
+            if let Some(cut) = descriptor::rewrite(&info.into(), &payload, &offsets, &mut out) {
+                prop_assert!(cut.read <= payload.len() && cut.written <= cut.read + 1);
+                let rest = &payload[cut.read..];
+                out[cut.written..cut.written + rest.len()].copy_from_slice(rest);
+                let read = inspect(codec, &out[..cut.written + rest.len()]);
+                let facts = |info: &PayloadInfo| (info.keyframe, info.frame_start, info.temporal, info.spatial);
+                prop_assert_eq!(facts(&read), facts(&info));
+                if info.descriptor & descriptor::PICTURE_ID != 0 {
+                    prop_assert_eq!(read.picture_id, (info.picture_id + 1) & descriptor::PICTURE_ID_MASK);
+                }
             }
         }
     }

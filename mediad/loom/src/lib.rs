@@ -19,7 +19,7 @@ mod tests {
     }
 
     fn meta(index: u64) -> PacketMeta {
-        PacketMeta { index, arrival_us: index * 1000, ..PacketMeta::default() }
+        PacketMeta { index, ..PacketMeta::default() }
     }
 
     /// One data word, which says whose it is.
