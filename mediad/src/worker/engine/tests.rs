@@ -425,3 +425,43 @@ fn an_ice_restart_keeps_the_media_flowing() {
     world.run(Duration::from_secs(30));
     assert_eq!(world.states(1), [TransportState::Connected], "the new credentials keep it alive");
 }
+
+#[test]
+fn a_client_that_floods_the_handshake_is_cut_off() {
+    let (mut world, speaker, listener) = pair();
+    let source = world.clients[speaker].address;
+    let now = world.now;
+    for _ in 0..2000 {
+        world.engine.datagram(now, source, &mut [22; 60]);
+    }
+    let mut passed = 0;
+    while world.queues.try_next().is_some() {
+        passed += 1;
+    }
+    assert!((1..=100).contains(&passed), "{passed}");
+    let mut lease = Lease::new(111, 7);
+    world.speak(speaker, &mut lease, &[1; 40]);
+    world.run(ms(20));
+    assert_eq!(world.clients[listener].received.len(), 1, "its media goes on");
+}
+
+#[test]
+fn media_without_keys_is_held_within_bounds() {
+    let mut world = World::new();
+    let (kind, flow) = publisher();
+    let client = world.join(1, kind, flow);
+    // ICE connects, the handshake never ends.
+    for _ in 0..200 {
+        world.turn();
+        world.handshakes.clear();
+        world.now += ms(1);
+    }
+    let (now, source) = (world.now, world.clients[client].address);
+    for _ in 0..1000 {
+        world.engine.datagram(now, source, &mut [128; 1200]);
+    }
+    let mut report = EngineReport::default();
+    world.engine.report(&mut report);
+    let held: usize = world.engine.peers.iter().flatten().map(|peer| peer.early.len()).sum();
+    assert_eq!((held, report.media_refused), (32, 968));
+}
