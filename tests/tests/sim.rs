@@ -35,6 +35,14 @@ fn twenty_seeds_hold_every_invariant_and_settle() {
     assert!(events > 300 * seeds && opened > 30 * seeds && restarts > seeds, "the workload does little");
 }
 
+/// With five nodes and more, many that fall silent together make the master doubt itself.
+#[test]
+fn a_larger_cluster_holds_them_too() {
+    let plan = Plan { nodes: 7, clients: 24, sessions: 6, ..Plan::default() };
+    let reports = run_all(1000..1000 + from_env("SEEDS").unwrap_or(4), &plan);
+    assert!(reports.iter().all(|it| it.opened > 30), "the workload does little");
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     let plan = Plan { chaos: std::time::Duration::from_secs(30), ..Plan::default() };
