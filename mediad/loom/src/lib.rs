@@ -58,9 +58,18 @@ mod tests {
     }
 
     #[test]
-    fn one_packet_is_whole_or_gone_while_it_is_overwritten() {
-        check(2, || {
-            let mut writer = TrackWriter::new(RingSize { packets: 2, bytes: 16 });
+    fn one_packet_is_whole_or_gone_while_its_slot_is_used_again() {
+        overwritten(RingSize { packets: 2, bytes: 32 });
+    }
+
+    #[test]
+    fn one_packet_is_whole_or_gone_while_only_its_bytes_are_used_again() {
+        overwritten(RingSize { packets: 4, bytes: 16 });
+    }
+
+    fn overwritten(size: RingSize) {
+        check(2, move || {
+            let mut writer = TrackWriter::new(size);
             writer.push(&meta(0), &body(0));
             let reader = writer.reader(RingSeq(0));
             let thread = loom::thread::spawn(move || {
