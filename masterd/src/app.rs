@@ -101,13 +101,25 @@ impl AppError {
     }
 }
 
-/// Writes the credentials of an operator to `out`. masterd may run meanwhile.
+/// Writes the credentials of an operator to `out`, and beside them `context.toml`, which tells the console where the
+/// master is; one that is there stays. masterd may run meanwhile.
 ///
 /// # Errors
 /// [`AppError`].
-pub fn add_operator(state_dir: &Path, name: &str, role: OperatorRole, out: &Path) -> Result<(), AppError> {
+pub fn add_operator(
+    state_dir: &Path,
+    link_port: u16,
+    name: &str,
+    role: OperatorRole,
+    out: &Path,
+) -> Result<(), AppError> {
     let authority = Authority::open(state_dir)?;
     Credentials::create(&authority, name, role, out)?;
+    let path = out.join("context.toml");
+    if !path.exists() {
+        let text = format!("# Where the console finds the masters.\nmasters = [\"localhost:{link_port}\"]\n");
+        fs::write(&path, text).map_err(|source| CredentialsError::File { path, source })?;
+    }
     Ok(())
 }
 

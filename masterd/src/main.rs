@@ -19,7 +19,8 @@ fn start(args: &Args) -> Exit {
     let common = args.common();
     if let Some(Command::Operator { command: OperatorCommand::Add { name, role, out, .. } }) = &args.command {
         return ended(config::load(&common).map_err(app::AppError::from).and_then(|loaded| {
-            app::add_operator(&loaded.value.state.dir.0, name, *role, out)?;
+            let (state, link) = (&loaded.value.state.dir.0, loaded.value.link.listen);
+            app::add_operator(state, link.port(), name, *role, out)?;
             exit::say(&format!("wrote the credentials of {name} ({role}) to {}\n", out.display()));
             Ok(())
         }));
