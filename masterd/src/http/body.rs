@@ -143,7 +143,7 @@ pub async fn sdp(request: Request, kind: &'static str, max: usize) -> Result<Str
             .detail(format!("invalid SDP: {why}"))
             .into_response()
     };
-    let text = String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8"))?;
+    let text = String::from_utf8(bytes).map_err(|_not_utf8| invalid("it is not UTF-8"))?;
     if text.trim().is_empty() {
         return Err(invalid("the body is empty"));
     }

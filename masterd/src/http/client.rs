@@ -50,15 +50,15 @@ pub fn publish_options(headers: &HeaderMap, uri: &Uri) -> Result<PublishOptions,
     }
     Ok(PublishOptions {
         type_of_video,
-        audio_active: on(read("x-audio-active", "audioActive")?, "audioActive")?,
-        video_active: on(read("x-video-active", "videoActive")?, "videoActive")?,
+        audio_active: on(read("x-audio-active", "audioActive")?.as_deref(), "audioActive")?,
+        video_active: on(read("x-video-active", "videoActive")?.as_deref(), "videoActive")?,
         frame_rate,
         video_dimensions,
     })
 }
 
-fn on(text: Option<String>, name: &str) -> Result<bool, FieldError> {
-    match text.as_deref() {
+fn on(text: Option<&str>, name: &str) -> Result<bool, FieldError> {
+    match text {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
         Some(_) => Err(super::fields::wrong(name, "true or false")),

@@ -47,10 +47,10 @@ pub async fn create_token(State(face): State<Face>, JsonBody(body): JsonBody) ->
     let properties = properties(&face, fields, Record::Ignored).map_err(|error| place.field(error))?;
     let view = make(&face, session.to_owned(), properties, &place).await?;
     let url = face.settings().websocket_url();
-    Ok(Json(token_object(&view, face.style(&url).token(&view))).into_response())
+    Ok(Json(token_object(&view, &face.style(&url).token(&view))).into_response())
 }
 
-fn token_object(view: &ConnectionView, token: String) -> Value {
+fn token_object(view: &ConnectionView, token: &str) -> Value {
     let mut shown = json!({
         "id": token,
         "token": token,

@@ -49,7 +49,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn object(&self, name: &str) -> Result<Option<Fields<'a>>, FieldError> {
+    pub fn object(&self, name: &str) -> Result<Option<Self>, FieldError> {
         self.value(name)
             .map(|value| value.as_object().map(Fields).ok_or_else(|| wrong(name, "an object")))
             .transpose()

@@ -157,7 +157,7 @@ pub struct NodeExtras {
 
 /// A media node.
 #[must_use]
-pub fn node(view: &NodeView, extras: NodeExtras) -> Value {
+pub fn node(view: &NodeView, extras: &NodeExtras) -> Value {
     let known = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
     let mut map = Map::new();
     put(&mut map, "id", json!(view.id));
@@ -173,8 +173,8 @@ pub fn node(view: &NodeView, extras: NodeExtras) -> Value {
     }
     put(&mut map, "load", json!(f64::from(view.report.cpu_permille.min(1000)) / 10.0));
     put(&mut map, "status", json!(status(view.status)));
-    if let Some(sessions) = extras.sessions {
-        put(&mut map, "sessions", Value::Array(sessions));
+    if let Some(sessions) = &extras.sessions {
+        put(&mut map, "sessions", json!(sessions));
     }
     if extras.recordings {
         put(&mut map, "recordingIds", json!([]));
@@ -233,7 +233,8 @@ pub fn rounded(number: f64) -> f64 {
 /// OpenVidu's list object.
 #[must_use]
 pub fn list(content: Vec<Value>) -> Value {
-    json!({ "numberOfElements": content.len(), "content": content })
+    let count = content.len();
+    json!({ "numberOfElements": count, "content": Value::Array(content) })
 }
 
 /// Parses a role.
@@ -346,8 +347,8 @@ mod tests {
             text,
             r#"{"id":"con_KzT4mQ2w9b","object":"connection","status":"pending","connectionId":"con_KzT4mQ2w9b","sessionId":"standup","createdAt":1700000001000,"type":"WEBRTC","record":true,"role":"PUBLISHER","kurentoOptions":null,"customIceServers":[],"rtspUri":null,"adaptativeBitrate":null,"onlyPlayWithSubscribers":null,"networkCache":null,"serverData":"","token":"wss://ov.example.org?sessionId=standup&token=tok_H1aB2cD3eF4gH5iJ","activeAt":null,"location":null,"ip":null,"platform":null,"clientData":null,"publishers":null,"subscribers":null}"#
         );
-        let lists =
-            [Pending::Hidden, Pending::Shown].map(|pending| STYLE.connections(&[view.clone()], pending));
+        let lists = [Pending::Hidden, Pending::Shown]
+            .map(|pending| STYLE.connections(std::slice::from_ref(&view), pending));
         assert_eq!(lists.map(|list| list["numberOfElements"].as_u64()), [Some(0), Some(1)]);
     }
 
@@ -402,11 +403,11 @@ mod tests {
             "load",
             "status",
         ];
-        assert_eq!(keys(&node(&view, NodeExtras::default())), fixed);
+        assert_eq!(keys(&node(&view, &NodeExtras::default())), fixed);
         let all = NodeExtras { sessions: Some(Vec::new()), recordings: true, engine: true };
         let rest = ["sessions", "recordingIds", "broadcasts", "kurentoInfo"];
-        assert_eq!(keys(&node(&view, all)), [&fixed[..], &rest].concat());
+        assert_eq!(keys(&node(&view, &all)), [&fixed[..], &rest].concat());
         let cut = NodeView { connected: false, disconnected_at: Some(5), ..view };
-        assert_eq!(node(&cut, NodeExtras::default())["disconnectionTime"], 5);
+        assert_eq!(node(&cut, &NodeExtras::default())["disconnectionTime"], 5);
     }
 }

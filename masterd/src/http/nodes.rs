@@ -55,15 +55,21 @@ pub async fn change(
     let place = face.place("/media-nodes");
     let body = body.ok_or(ApiError::Framework(StatusCode::BAD_REQUEST))?;
     let before = query(&face, Query::Node { node: node.clone() }, &place).await?;
-    let before = before.first().filter(|node| !node.recorder).ok_or(ApiError::Empty(StatusCode::NOT_FOUND))?;
+    let before =
+        before.first().filter(|node| !node.recorder).ok_or(ApiError::Empty(StatusCode::NOT_FOUND))?;
     let wanted = Fields(&body).string("status").map_err(|error| place.field(error))?;
-    let wanted = wanted.ok_or_else(|| place.field(FieldError("Parameter 'status' is mandatory".to_owned())))?;
+    let wanted =
+        wanted.ok_or_else(|| place.field(FieldError("Parameter 'status' is mandatory".to_owned())))?;
     let from = json::status(before.status);
     let on = match (from, wanted) {
         (from, wanted) if from == wanted => return Ok(StatusCode::NO_CONTENT.into_response()),
         ("running", "waiting-idle-to-terminate") => true,
         ("waiting-idle-to-terminate", "running") => false,
-        _ => return Err(place.field(FieldError(format!("A Media Node cannot go from '{from}' to '{wanted}'")))),
+        _ => {
+            return Err(
+                place.field(FieldError(format!("A Media Node cannot go from '{from}' to '{wanted}'")))
+            );
+        }
     };
     let op = Op::NodeDrain { node: node.clone(), on };
     match face.core().op(Actor::App, op).await.map_err(|error| place.call(&error))? {
@@ -72,7 +78,7 @@ pub async fn change(
     }
     let after = query(&face, Query::Node { node }, &place).await?;
     let after = after.first().ok_or(ApiError::Empty(StatusCode::NOT_FOUND))?;
-    Ok(Json(json::node(after, NodeExtras::default())).into_response())
+    Ok(Json(json::node(after, &NodeExtras::default())).into_response())
 }
 
 /// `GET /health`.
@@ -139,6 +145,6 @@ impl Show {
             let here = sessions.iter().filter(|session| session.media_node.as_ref() == Some(&node.id));
             here.map(|session| style.session(session, Pending::Hidden)).collect()
         });
-        json::node(node, NodeExtras { sessions, recordings: self.recordings, engine: self.engine })
+        json::node(node, &NodeExtras { sessions, recordings: self.recordings, engine: self.engine })
     }
 }

@@ -106,7 +106,6 @@ fn route(method: &'static str, path: &'static str, handler: MethodRouter<Face>) 
 }
 
 /// The router of all routes.
-#[must_use]
 pub fn router(face: Face) -> Router {
     let mut router = Router::new();
     for Route { path, handler, .. } in all() {
@@ -141,9 +140,7 @@ fn below(path: &str, root: &str) -> bool {
 #[must_use]
 pub fn modern_uri(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
-    let modern = if path == "/accept-certificate" {
-        format!("/openvidu{path}")
-    } else if path.starts_with("/api/") {
+    let modern = if path == "/accept-certificate" || path.starts_with("/api/") {
         format!("/openvidu{path}")
     } else if path.starts_with("/config/") {
         format!("/openvidu/api{path}")

@@ -138,7 +138,7 @@ impl Connection {
                 match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => self.speak(stream).await,
                     Ok(Err(error)) => {
-                        tracing::debug!(peer = %self.peer, error = %error, "tls handshake failed")
+                        tracing::debug!(peer = %self.peer, error = %error, "tls handshake failed");
                     }
                     Err(_) => tracing::debug!(peer = %self.peer, "tls handshake timed out"),
                 }

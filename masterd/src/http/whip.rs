@@ -230,7 +230,7 @@ fn link(server: &IceServer) -> String {
     for (name, value) in [("username", &server.username), ("credential", &server.credential)] {
         if let Some(value) = value {
             let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
-            link.push_str(&format!("; {name}=\"{quoted}\""));
+            link.extend(["; ", name, "=\"", &quoted, "\""]);
         }
     }
     if server.credential.is_some() {
@@ -263,7 +263,7 @@ mod tests {
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_MATCH, value.parse().unwrap());
-            if_match(&headers).map_err(|_| ())
+            if_match(&headers).map_err(drop)
         };
         assert_eq!(read("\"abc\""), Ok(Some("abc".to_owned())));
         assert_eq!(read("*"), Ok(None));

@@ -255,7 +255,9 @@ fn the_documents_page_is_short_and_uses_what_is_served() {
 #[test]
 fn the_document_names_every_request_of_a_participant() {
     let document = include_str!("../../../../docs/signalling.md");
-    for root in ["POST /whip", "POST /whep", "GET /events", "GET /connection", "DELETE /connection", "POST /signal"] {
+    for root in
+        ["POST /whip", "POST /whep", "GET /events", "GET /connection", "DELETE /connection", "POST /signal"]
+    {
         assert!(document.contains(&format!("`{root}`")), "{root}");
     }
 }
