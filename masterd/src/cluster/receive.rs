@@ -148,7 +148,12 @@ impl Core {
         }
         self.update_subscriptions(key, &next);
         self.emit_binds(key, &binds);
-        self.send_bind(key, binds);
+        // What the node was told before masterd started anew may never have reached it.
+        if self.endpoints.get(&key).is_some_and(|it| it.confirmed_link == 0) {
+            self.rebind(key);
+        } else {
+            self.send_bind(key, binds);
+        }
     }
 
     /// Brings an endpoint's subscriptions to what its sections carry.

@@ -116,6 +116,9 @@ impl Core {
                 TransportState::Failed | TransportState::Closed => self.transport_changed(key, there.state),
                 TransportState::Connecting | TransportState::Connected | TransportState::Disconnected => {
                     self.reconcile_generation(key, there);
+                    if let Some(endpoint) = self.endpoints.get_mut(&key) {
+                        endpoint.confirmed_link = link;
+                    }
                 }
             },
         }

@@ -160,6 +160,12 @@ impl World {
     }
 
     pub(super) fn link_up(&mut self, key: u64) {
+        let inventory = self.link_up_without_inventory(key);
+        self.from(key, FromNode::Inventory(inventory));
+    }
+
+    /// Gives the inventory that is to follow.
+    pub(super) fn link_up_without_inventory(&mut self, key: u64) -> Inventory {
         let node = self.nodes.entry(key).or_default();
         if node.boot == 0 {
             node.boot = 1;
@@ -185,7 +191,7 @@ impl World {
         };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         self.feed(Input::LinkUp { node: NodeKey(key), hello: Box::new(hello), address });
-        self.from(key, FromNode::Inventory(inventory));
+        inventory
     }
 
     pub(super) fn link_down(&mut self, key: u64) {

@@ -93,6 +93,27 @@ fn a_node_that_missed_a_line_up_is_told_again() {
     assert_eq!(world.told(1), ["Bind"], "only the one with slots");
 }
 
+/// Found by the simulator (`a_larger_cluster_holds_them_too`, seed 1066).
+#[test]
+fn a_line_up_that_changes_before_the_inventory_is_told_whole() {
+    let (mut world, a) = call();
+    world.restart();
+    let node = world.nodes.get_mut(&1).unwrap();
+    node.mute = true;
+    for at in node.endpoints.values_mut() {
+        at.generation = Generation(at.generation.0 - 1);
+    }
+    let inventory = world.link_up_without_inventory(1);
+    assert_eq!(world.ask(a, Op::Leave), Reply::Done);
+    world.from(1, FromNode::Inventory(inventory));
+    let binds = |command: &super::super::model::Command| match &command.message {
+        ToNode::Bind(bind) => Some(bind.binds.len()),
+        _ => None,
+    };
+    let told: Vec<_> = world.core.commands.values().filter_map(binds).collect();
+    assert_eq!(told, [2], "both sections, once");
+}
+
 #[test]
 fn orphans_are_closed_after_the_grace() {
     let (mut world, _) = call();
