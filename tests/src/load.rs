@@ -7,6 +7,7 @@
 
 mod cpu;
 mod engine;
+mod feedback;
 mod janus;
 mod janus_server;
 mod nack;
@@ -190,6 +191,15 @@ impl Plan {
     }
 }
 
+/// Janus' number of a room (FNV-1a of its name): runs with other names do not meet.
+fn room_number(name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // Within what JSON numbers keep exactly.
+    hash >> 12
+}
+
 /// Carries a plan out against a server.
 ///
 /// # Errors
@@ -208,6 +218,19 @@ pub async fn run(server: &Server, plan: &Plan) -> Result<Report, LoadError> {
     let mut report = run.end(result).await?;
     report.joins(&before, &after_joins);
     Ok(report)
+}
+
+/// An error with its causes, as one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 struct Run<'a> {
@@ -258,7 +281,7 @@ impl<'a> Run<'a> {
             let room = self
                 .context
                 .server
-                .open_room(name, u64::from(number) + 1, u64::from(self.plan.publishers))
+                .open_room(name.clone(), room_number(&name), u64::from(self.plan.publishers))
                 .await;
             self.rooms.push(Arc::new(room.map_err(|error| LoadError::Room(number, error))?));
         }

@@ -14,11 +14,17 @@ async fn one_to_twenty_with_losses_both_ways_delivers_every_packet() {
         loss_permille: 10,
         duration: Duration::from_secs(6),
         settle: Duration::ZERO,
+        keyframe_interval: Duration::from_secs(3_600),
         ..Plan::default()
     };
     let report = run(&cluster.server().expect("server"), &plan).await.expect("run");
     assert!(report.lost_on_purpose > 50, "losses happened: {report}");
     assert!(report.exact(), "{report}");
+    assert!(report.keyframe_requests > 0, "who joins gets a key frame: {report}");
+    assert!(
+        report.first_packet.max_ns() < 5_000_000_000,
+        "and does not wait for one of the publisher's own: {report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

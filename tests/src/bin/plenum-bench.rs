@@ -95,9 +95,9 @@ fn show(text: &str) {
 fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let result = runtime
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(measure(args.what, args.quiet)).map_err(|error| chain(&error)));
+    let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        runtime.block_on(measure(args.what, args.quiet)).map_err(|error| tests::load::chain(&error))
+    });
     match result {
         Ok(findings) => {
             for finding in &findings {
@@ -110,15 +110,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -197,7 +197,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             // Standard error may be closed; then nobody reads the cause.
-            drop(writeln!(std::io::stderr(), "plenum-load: {error}"));
+            drop(writeln!(std::io::stderr(), "plenum-load: {}", tests::load::chain(&*error)));
             ExitCode::FAILURE
         }
     }

@@ -22,6 +22,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::sdp::extmap::{ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, SDES_MID_URI};
 use rtc::shared::error::Error;
 
+use super::feedback::{POSITION, ShowFeedback};
 use super::packet::Kind;
 
 /// Which SRTP protection profiles are offered.
@@ -92,6 +93,7 @@ pub(super) fn peer_connection(
     extension(&mut engine, SDES_MID_URI, RtpCodecKind::Video)?;
     extension(&mut engine, ABS_SEND_TIME_URI, RtpCodecKind::Video)?;
     let registry = Registry::new().with(Slot::NackResponder, NackResponderBuilder::new().build());
+    let registry = registry.with(Slot::from(POSITION), ShowFeedback::default());
     let registry = configure_twcc(registry, &mut engine)?;
     let registry = configure_rtcp_reports(registry);
     RTCPeerConnectionBuilder::new()

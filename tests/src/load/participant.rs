@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::chain;
 use super::packet::Kind;
 use super::peer::{Common, FlowSettings, Peer, PeerError, PeerSettings, Repairs};
 use super::signal::{Exit, Room, Server, SignalError};
@@ -54,6 +55,8 @@ pub(super) struct Outcome {
     pub(super) room: usize,
     pub(super) receives: bool,
     pub(super) joined_in: Option<Duration>,
+    /// When it was connected, in the run's nanoseconds.
+    pub(super) connected_ns: u64,
     pub(super) profile: String,
     pub(super) sent: Vec<SentFlow>,
     pub(super) verifier: Verifier,
@@ -172,6 +175,7 @@ async fn join(
     };
     peer.connect(context.join_timeout).await?;
     outcome.joined_in = Some(started.elapsed());
+    outcome.connected_ns = u64::try_from(context.common.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
     outcome.profile = peer.srtp_profile();
     Ok((peer, exit, feed))
 }
@@ -205,16 +209,4 @@ async fn take_part(context: &Context, peer: &mut Peer) -> Result<(), PeerError> 
             }
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

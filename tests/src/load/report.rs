@@ -64,6 +64,8 @@ pub struct Report {
     pub join_took: Duration,
     /// Time of each join, to a connected transport.
     pub join_latency: Histogram,
+    /// From a receiver's connected transport to the first packet of each flow.
+    pub first_packet: Histogram,
     /// SRTP profiles in use, with the number of participants.
     pub profiles: BTreeMap<String, u32>,
     /// Length of the measured phase.
@@ -145,6 +147,9 @@ impl Report {
         if outcome.receives {
             self.tally.add(&outcome.verifier.tally(sent));
             self.latency.add(&outcome.verifier.latency);
+            for arrival in outcome.verifier.first_arrivals_ns() {
+                self.first_packet.note(arrival.saturating_sub(outcome.connected_ns));
+            }
             self.note_missing(&outcome.verifier, sent);
         }
         self.repeats_requested += outcome.repairs.requested;
@@ -226,7 +231,7 @@ impl Report {
             "repeats_requested": self.repeats_requested, "repeats_requested_again": self.repeats_requested_again, "given_up": self.given_up, "lost_on_purpose": self.lost_on_purpose,
             "keyframe_requests": self.keyframe_requests, "send_drops": self.send_drops, "receive_drops": self.receive_drops, "exact": self.exact(),
             "tool_cpu_ns_per_packet": nanos(per_packet(self.tool_cpu, self.steady_delivered)),
-            "latency_us": quantiles(&self.latency), "targets": targets, "cpu_ns_per_packet": nanos(self.cpu_per_packet()),
+            "first_packet_us": quantiles(&self.first_packet), "latency_us": quantiles(&self.latency), "targets": targets, "cpu_ns_per_packet": nanos(self.cpu_per_packet()),
         })
     }
 
@@ -295,6 +300,7 @@ impl fmt::Display for Report {
                 self.lost_on_purpose, self.repeats_requested, self.repeats_requested_again, self.given_up
             )?;
         }
+        writeln!(f, "first      {}", times(&self.first_packet))?;
         writeln!(f, "latency    {}", times(&self.latency))?;
         for target in &self.targets {
             self.write_target(f, target)?;

@@ -14,6 +14,8 @@ const COUNTERS_PER_FLOW_MAX: u64 = 1 << 24;
 pub(super) struct Flow {
     /// Lowest counter seen.
     first: Option<u64>,
+    /// When the first packet came, in the run's nanoseconds.
+    first_ns: u64,
     highest: u64,
     bits: Vec<u64>,
     received: u64,
@@ -91,7 +93,11 @@ impl Verifier {
         if stamp.tail {
             return;
         }
-        if self.flows.entry((stamp.publisher, stamp.kind)).or_default().note(stamp.counter) {
+        let flow = self
+            .flows
+            .entry((stamp.publisher, stamp.kind))
+            .or_insert_with(|| Flow { first_ns: now_ns, ..Flow::default() });
+        if flow.note(stamp.counter) {
             self.latency.note(now_ns.saturating_sub(stamp.sent_ns));
         }
     }
@@ -100,6 +106,11 @@ impl Verifier {
     #[must_use]
     pub(super) fn flow(&self, publisher: u32, kind: Kind) -> Option<&Flow> {
         self.flows.get(&(publisher, kind))
+    }
+
+    /// When the first packet of each flow came.
+    pub(super) fn first_arrivals_ns(&self) -> impl Iterator<Item = u64> {
+        self.flows.values().map(|flow| flow.first_ns)
     }
 
     /// Compares with what was sent.
