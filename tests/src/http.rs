@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// Largest body that is read.
-const BODY_BYTES_MAX: usize = 8 << 20;
+const BODY_BYTES_MAX: usize = 64 << 20;
 /// Longest line of an event stream.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 /// Idle connections kept.
