@@ -9,7 +9,7 @@ use common::net::frames::{self, FrameReader};
 use common::net::peer::role_name;
 use common::net::quic::HANDSHAKE_TIMEOUT;
 use common::telemetry::chain;
-use common::wire::node::{EventAck, FromNode, Hello, NewEpoch, Role, ToNode, VERSIONS, Welcome};
+use common::wire::node::{FromNode, Hello, NewEpoch, Role, ToNode, VERSIONS, Welcome};
 use common::wire::{DecodeError, Envelope, Message as _};
 use quinn::{Connection, SendStream};
 use tokio::sync::mpsc;
@@ -240,7 +240,7 @@ impl Served {
         }
     }
 
-    /// Events, each acknowledged when the core has it in its queue.
+    /// Events. The core tells repeated ones apart, and acknowledges each when what it changed is durable.
     async fn read_events(self) -> Result<(), Refused> {
         let receive =
             self.connection.accept_uni().await.map_err(|error| Refused::protocol(describe(&error)))?;
@@ -251,13 +251,7 @@ impl Served {
             let Ok(FromNode::NodeEvent(event)) = message else {
                 return Err(Refused::protocol("something else than an event on the event stream"));
             };
-            let seq = event.seq;
-            if self.shared.registry.is_new_event(self.node, self.boot(), seq) {
-                self.tell(OpId::default(), event.into()).await;
-            }
-            let acknowledge = ToNode::from(EventAck { seq });
-            // A full queue only delays the acknowledgement: the next one covers this event as well.
-            drop(self.link.control.try_send(acknowledge.envelope(Epoch::default(), OpId::default(), 0)));
+            self.tell(OpId::default(), event.into()).await;
         }
     }
 

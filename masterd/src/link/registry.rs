@@ -27,23 +27,12 @@ pub(super) struct Link {
     pub(super) lanes: Vec<mpsc::Sender<Envelope>>,
 }
 
-/// Sequence number of the last event that was taken in from a node's process.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    boot: BootId,
-    seq: u64,
-}
-
-/// Entries of nodes that were connected once: a bound against a cluster that makes new nodes for ever.
-const SEEN_MAX: usize = 16 * 1024;
-
 #[derive(Default)]
 pub(super) struct Registry {
     // A lock, not a message: the core's sends must not wait for a task.
     links: RwLock<HashMap<NodeKey, Arc<Link>>>,
     /// Held while `Up` and `Down` are told, so that they come in the order of what happened.
     order: Mutex<()>,
-    seen: std::sync::Mutex<HashMap<NodeKey, Seen>>,
 }
 
 impl Registry {
@@ -113,40 +102,5 @@ impl Registry {
     /// Whether `link` is the present one of the node.
     pub(super) fn is_present(&self, node: NodeKey, link: &Arc<Link>) -> bool {
         self.link(node).is_some_and(|present| Arc::ptr_eq(&present, link))
-    }
-
-    /// Whether an event is new. Replays after a reconnect are not.
-    pub(super) fn is_new_event(&self, node: NodeKey, boot: BootId, seq: u64) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= SEEN_MAX && !seen.contains_key(&node) {
-            let links = self.links();
-            seen.retain(|node, _| links.contains_key(node));
-        }
-        let entry = seen.entry(node).or_default();
-        if entry.boot != boot {
-            *entry = Seen { boot, seq: 0 };
-        }
-        let is_new = seq > entry.seq;
-        if is_new {
-            entry.seq = seq;
-        }
-        is_new
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replayed_events_are_told_apart_by_boot_and_number() {
-        let registry = Registry::default();
-        let (node, boot) = (NodeKey(1), BootId(1));
-        assert!(registry.is_new_event(node, boot, 1));
-        assert!(!registry.is_new_event(node, boot, 1));
-        assert!(registry.is_new_event(node, boot, 3), "the node may have dropped some");
-        assert!(!registry.is_new_event(node, boot, 2));
-        assert!(registry.is_new_event(node, BootId(2), 1));
-        assert!(registry.is_new_event(NodeKey(2), boot, 1));
     }
 }

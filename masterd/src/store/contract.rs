@@ -1,4 +1,4 @@
-//! What every store must do, run on each of them; and what a failing disk must not do to the embedded one.
+//! Shell: what every store must do, run on each of them; and what a failing disk must not do to the embedded one.
 
 use std::io;
 use std::path::Path;

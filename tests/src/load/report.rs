@@ -184,8 +184,8 @@ impl Report {
         }
     }
 
-    /// Everyone joined and every packet came whole, and once unless it was asked for more than once. Sound is not
-    /// repaired: it may be missing where packets were lost on purpose or by this tool.
+    /// Everyone joined and every packet came whole, and once unless it was asked for again (a packet
+    /// that is only late may meet its own repair). Sound is not repaired: it may be missing where packets were lost on purpose or by this tool.
     #[must_use]
     pub fn exact(&self) -> bool {
         let tally = &self.tally;
@@ -194,7 +194,7 @@ impl Report {
             tally.missing == 0 && tally.corrupt == 0 && tally.silent_flows == 0 && tally.delivered > 0;
         sound
             && whole
-            && tally.duplicates <= self.repeats_requested_again
+            && tally.duplicates <= self.repeats_requested
             && self.failed == 0
             && self.joined == self.participants
     }

@@ -1,4 +1,4 @@
-//! One line per event of a run, the newest ones kept; printed with the seed when the run panics.
+//! Pure: One line per event of a run, the newest ones kept; printed with the seed when the run panics.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};

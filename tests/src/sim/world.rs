@@ -1,4 +1,4 @@
-//! The scheduler: virtual time, one queue, the links, the store, and the one place where the core is called.
+//! Pure: The scheduler: virtual time, one queue, the links, the store, and the one place where the core is called.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
