@@ -1,4 +1,4 @@
-//! The seeded simulator of the cluster core: the real [`masterd::cluster::Core`], a store with delayed commits, nodes
+//! Shell: The seeded simulator of the cluster core: the real [`masterd::cluster::Core`], a store with delayed commits, nodes
 //! that do what mediad's control does, clients, and faults, all on virtual time from one seed.
 //!
 //! - [`world`] is the scheduler: one queue of happenings, the links with their delays, the store.

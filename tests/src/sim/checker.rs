@@ -1,4 +1,4 @@
-//! What must hold of everything that is seen from outside the core.
+//! Pure: What must hold of everything that is seen from outside the core.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The workload: participants that create sessions, join, publish, play, watch, signal, leave, vanish, and come back
+//! Pure: The workload: participants that create sessions, join, publish, play, watch, signal, leave, vanish, and come back
 //! under a new token; and an application that evicts and closes.
 
 use common::id::EventSeq;

@@ -1,4 +1,4 @@
-//! What goes wrong, and how it heals.
+//! Pure: What goes wrong, and how it heals.
 
 use masterd::cluster::Input;
 use masterd::cluster::op::{Actor, Op};

@@ -1,4 +1,4 @@
-//! Links and nodes of the simulated cluster: dialling, ordered lanes with delays and cuts, what nodes say.
+//! Pure: Links and nodes of the simulated cluster: dialling, ordered lanes with delays and cuts, what nodes say.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,4 +1,4 @@
-//! A media node as its control behaves: ordered lanes, operations carried out once, generations, epochs, events kept
+//! Pure: A media node as its control behaves: ordered lanes, operations carried out once, generations, epochs, events kept
 //! until acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};

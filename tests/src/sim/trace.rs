@@ -1,4 +1,4 @@
-//! Pure: One line per event of a run, the newest ones kept; printed with the seed when the run panics.
+//! Shell: One line per event of a run, the newest ones kept; printed with the seed when the run panics.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
