@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::{BootId, Epoch, NodeKey, OpId};
+use common::id::{BootId, NodeKey, OpId};
 use common::limits::LANES;
 use common::net::close::{CloseCode, describe};
 use common::net::frames::{self, FrameReader};
