@@ -21,6 +21,8 @@ use crate::wait::{self, Late};
 
 /// The API secret of test clusters.
 pub const SECRET: &str = "secret-of-a-test-cluster";
+/// Masterd's config for tests that kill nodes: by default nobody is lost in the first seconds after a start.
+pub const NO_GRACE: &str = "[cluster]\nstartup_grace = \"0s\"\n";
 /// All nodes have joined within this time.
 const NODES_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tests::browser::{Kind, available};
 use tests::call::Browsers;
-use tests::cluster::{Cluster, Options, event_until};
+use tests::cluster::{Cluster, NO_GRACE, Options, event_until};
 use tests::load::{Plan, run};
 use tests::wait;
 
@@ -20,7 +20,8 @@ async fn a_killed_node_ends_its_calls_and_they_move_to_the_other() {
     if !available(&[Kind::Chromium]) {
         return;
     }
-    let cluster = Cluster::start(Options { nodes: 2, ..Options::default() }).await.expect("cluster");
+    let options = Options { nodes: 2, masterd: NO_GRACE.to_owned(), ..Options::default() };
+    let cluster = Cluster::start(options).await.expect("cluster");
     let browsers = Browsers::start(&[Kind::Chromium]).await.expect("browsers");
     let mut calls = Vec::new();
     for session in ["left", "right"] {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{BenchError, Finding};
 use crate::browser::{Kind, Page};
 use crate::call::{Browsers, Caller};
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, NO_GRACE, Options};
 
 const SOON: Duration = Duration::from_secs(20);
 /// The cluster notices a dead node within this time.
@@ -20,7 +20,8 @@ const NOTICED_S: f64 = 2.0;
 /// # Errors
 /// [`BenchError`].
 pub async fn kills(mut say: impl FnMut(&str)) -> Result<Vec<Finding>, BenchError> {
-    let cluster = Cluster::start(Options { nodes: 2, ..Options::default() }).await?;
+    let cluster =
+        Cluster::start(Options { nodes: 2, masterd: NO_GRACE.to_owned(), ..Options::default() }).await?;
     cluster.session("kills").await?;
     let browsers = Browsers::start(&[Kind::Chromium, Kind::Firefox]).await?;
     let up = browsers.caller(Kind::Chromium, "up", &cluster).await?;
