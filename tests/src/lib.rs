@@ -4,7 +4,7 @@
 //! - [`http`] talks to them; [`wait`] waits for conditions with a deadline.
 //! - [`browser`] runs page scripts in real browsers.
 //! - [`call`] tells calls through real browsers.
-//! - [`bench`] measures what docs/performance.md reports.
+//! - [`mod@bench`] measures what docs/performance.md reports.
 //! - [`load`] is the load tool as a library; `plenum-load` is its command.
 //! - [`sim`] is the seeded simulator of the cluster core.
 

@@ -2,7 +2,7 @@
 //!
 //! SRTP and SRTCP in place, without an allocation for a packet: AEAD_AES_128_GCM (RFC 7714) and
 //! AES_CM_128_HMAC_SHA1_80 (RFC 3711). A [`Sealer`] protects what one endpoint is sent, an [`Opener`] unprotects what
-//! it sends. Sealing takes a [`Nonce`](super::lease::Nonce), see [`lease`](super::lease) for why.
+//! it sends. Sealing takes a [`Nonce`], see `lease` for why.
 
 mod cipher;
 mod keys;

@@ -184,8 +184,9 @@ impl Report {
         }
     }
 
-    /// Everyone joined and every packet came whole, and once unless it was asked for again (a packet
-    /// that is only late may meet its own repair). Sound is not repaired: it may be missing where packets were lost on purpose or by this tool.
+    /// Everyone joined and every packet came whole, and once unless it was asked for again: a packet that is only late
+    /// may meet its own repair. Sound is not repaired: it may be missing where packets were lost on purpose or by this
+    /// tool.
     #[must_use]
     pub fn exact(&self) -> bool {
         let tally = &self.tally;
@@ -261,6 +262,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl fmt::Display for Report {
+    #[expect(clippy::too_many_lines, reason = "one line of output after the other")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let profiles: Vec<String> =
             self.profiles.iter().map(|(name, count)| format!("{name} x {count}")).collect();
