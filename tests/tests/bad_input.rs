@@ -305,7 +305,7 @@ async fn full_disk(disk: std::path::PathBuf) {
     while cause.is_none() && created.len() < 20_000 {
         match cluster.api("POST", "/openvidu/api/sessions/kept/connection", &body).await {
             Ok(answer) if answer.status == 200 => {
-                created.push(answer.json()["id"].as_str().unwrap_or_default().to_owned())
+                created.push(answer.json()["id"].as_str().unwrap_or_default().to_owned());
             }
             Ok(answer) => cause = Some((answer.status, answer.text())),
             Err(error) => cause = Some((0, error.to_string())),
