@@ -32,10 +32,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for ShowFeedback {
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(all) = &packet.message.packet {
-            let is_request = |part: &&Box<dyn rtc::rtcp::Packet>| {
+            let is_request = |part: &dyn rtc::rtcp::Packet| {
                 part.as_any().is::<PictureLossIndication>() || part.as_any().is::<FullIntraRequest>()
             };
-            let requests: Vec<_> = all.iter().filter(is_request).cloned().collect();
+            let requests: Vec<_> = all.iter().filter(|part| is_request(part.as_ref())).cloned().collect();
             if !requests.is_empty() {
                 let mut message = AttributedPacket::new(Packet::Rtcp(requests));
                 message.attributes.push(Attribute::DeliverToApplication);
