@@ -9,6 +9,7 @@ pub mod enroll;
 pub mod frame;
 pub mod node;
 pub mod operator;
+pub mod recording;
 
 use serde::{Deserialize, Serialize};
 

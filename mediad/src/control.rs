@@ -144,6 +144,13 @@ impl Control {
             ToNode::Checkpoint(checkpoint) => self.checkpoint(checkpoint).await,
             ToNode::Adopt(adopt) => self.adopt(&adopt),
             ToNode::Release(release) => self.release(release),
+            ToNode::TapGrant(_)
+            | ToNode::TapRevoke(_)
+            | ToNode::RecordingStart(_)
+            | ToNode::RecordingRoster(_)
+            | ToNode::RecordingStop(_)
+            | ToNode::RecordingDelete(_)
+            | ToNode::FileOpen(_) => Err(NodeError::Unsupported),
             // The link's business.
             ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::EventAck(_) => Ok(OpResult::Ok),
         };

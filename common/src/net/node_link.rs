@@ -65,6 +65,7 @@ use crate::telemetry::task::{self, Owned};
 use crate::wire::node::{
     Capacity, Done, EndpointAt, FromNode, Load, NodeError, NodeFact, OpResult, Role, ToNode, Unsupported,
 };
+use crate::wire::recording::RecordingAt;
 use crate::wire::{DecodeError, Envelope, Message as _};
 
 /// What a link needs to know of its daemon.
@@ -80,12 +81,14 @@ pub struct NodeLinkSettings {
     pub name: String,
     /// Addresses that browsers are told.
     pub addresses: Vec<String>,
+    /// Where recorders and other media nodes dial the node, as `host:port`.
+    pub media_link: Vec<String>,
     /// How much the node can carry.
     pub capacity: Capacity,
 }
 
 impl NodeLinkSettings {
-    /// From the configuration; name, addresses and capacity are still empty.
+    /// From the configuration; name, addresses, media link and capacity are still empty.
     #[must_use]
     pub fn new(program: &str, config: &ClusterConfig) -> Self {
         Self {
@@ -94,6 +97,7 @@ impl NodeLinkSettings {
             program: program.to_owned(),
             name: String::new(),
             addresses: Vec::new(),
+            media_link: Vec::new(),
             capacity: Capacity::default(),
         }
     }
@@ -240,6 +244,8 @@ pub struct Running {
     pub sessions: Vec<(SessionKey, Generation)>,
     /// Open endpoints.
     pub endpoints: Vec<EndpointAt>,
+    /// Recordings that run or lie finished here.
+    pub recordings: Vec<RecordingAt>,
 }
 
 /// The requests of all links of one node, in order.

@@ -5,6 +5,8 @@
 //! - [`LANES`](crate::limits::LANES) bidirectional lanes, each begun by one [`LaneOpen`]; a session's commands go
 //!   down lane `session mod LANES` and are executed in order, each answered there by one [`Done`];
 //! - one unidirectional event stream: [`NodeEvent`]s in sequence, acknowledged by [`EventAck`] on the control stream;
+//! - bidirectional streams that the master opens to a recorder: one file each, asked for by a
+//!   [`FileOpen`], answered by a [`FileHead`](super::recording::FileHead) frame of kind 109 and the bytes;
 //! - datagrams: [`Heartbeat`] and [`Load`], newest wins.
 //!
 //! A command carries the master's epoch and an operation id in its envelope. A lower epoch is answered with
@@ -13,6 +15,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::recording::{
+    FileHead, FileOpen, RecordingAt, RecordingDelete, RecordingReport, RecordingRoster, RecordingStart,
+    RecordingStop, TapGrant, TapRevoke,
+};
 use super::{Extensions, messages};
 use crate::id::{BootId, ConnectionKey, EndpointKey, Epoch, Generation, NodeKey, SessionKey, StreamKey};
 
@@ -40,6 +46,13 @@ messages! {
         18 => Checkpoint,
         19 => Adopt,
         20 => Release,
+        21 => TapGrant,
+        22 => TapRevoke,
+        30 => RecordingStart,
+        31 => RecordingRoster,
+        32 => RecordingStop,
+        33 => RecordingDelete,
+        34 => FileOpen,
     }
 }
 
@@ -54,6 +67,7 @@ messages! {
         106 => Load,
         107 => Heartbeat,
         108 => Unsupported,
+        109 => FileHead,
     }
 }
 
@@ -85,6 +99,8 @@ pub struct Hello {
     pub addresses: Vec<String>,
     /// `node_id` from the configuration, or empty: the id that the API shows without its `media_` prefix.
     pub name: String,
+    /// Where recorders and other media nodes dial it for `plenum-media/1`, as `host:port`; empty for a recorder.
+    pub media_link: Vec<String>,
     /// How much a node of this kind can carry.
     pub capacity: Capacity,
     /// Later additions.
@@ -96,7 +112,7 @@ pub struct Hello {
 pub struct Capacity {
     /// Media worker threads.
     pub workers: u16,
-    /// Sessions that the node accepts; 0 is no limit.
+    /// Sessions that the node accepts; for a recorder, jobs at one time. 0 is no limit.
     pub sessions_max: u32,
 }
 
@@ -121,12 +137,14 @@ pub struct Welcome {
 }
 
 /// What the node runs, in chunks after each [`Welcome`] and [`NewEpoch`].
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Inventory {
     /// Sessions that are open here.
     pub sessions: Vec<(SessionKey, Generation)>,
     /// Endpoints that are open here, with the session and connection of each.
     pub endpoints: Vec<EndpointAt>,
+    /// Recordings that run or lie finished here.
+    pub recordings: Vec<RecordingAt>,
     /// True on the last chunk: what was not listed does not exist here.
     pub last: bool,
 }
@@ -510,6 +528,8 @@ pub enum NodeFact {
     },
     /// Nothing is left on the draining node.
     Drained,
+    /// A turn of a recording job.
+    Recording(RecordingReport),
 }
 
 /// Why a slot stays empty.

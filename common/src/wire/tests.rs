@@ -9,9 +9,10 @@ use super::node::*;
 use super::operator::{
     NodeRow, OperatorHello, OperatorRole, OperatorWelcome, Overview, SessionRow, ToMaster, ToOperator,
 };
+use super::recording::*;
 use super::{DecodeError, Envelope, Extensions, Message, frame};
 use crate::id::{
-    BootId, ConnectionKey, EndpointKey, Epoch, Generation, NodeKey, OpId, SessionKey, StreamKey,
+    BootId, ConnectionKey, EndpointKey, Epoch, Generation, NodeKey, OpId, RecordingKey, SessionKey, StreamKey,
 };
 
 const SESSION: SessionKey = SessionKey(0x0102_0304_0506_0708);
@@ -63,7 +64,91 @@ fn to_node() -> Vec<ToNode> {
         Checkpoint { session, endpoint }.into(),
         Adopt { session, generation, state: vec![0, 255] }.into(),
         Release { session, endpoint, generation }.into(),
+        TapGrant { session, recording: RECORDING, recorder: NODE, generation }.into(),
+        TapRevoke { session, recording: RECORDING }.into(),
+        RecordingStart {
+            recording: RECORDING,
+            session,
+            generation,
+            id: text(),
+            spec: spec(),
+            source: source(),
+            roster: vec![roster()],
+            ext: ext(),
+        }
+        .into(),
+        RecordingRoster {
+            recording: RECORDING,
+            generation,
+            roster: vec![roster(), roster()],
+            source: source(),
+        }
+        .into(),
+        RecordingStop { recording: RECORDING }.into(),
+        RecordingDelete { recording: RECORDING, id: text() }.into(),
+        FileOpen { id: text(), name: text(), offset: 1, length: u64::MAX }.into(),
     ]
+}
+
+const RECORDING: RecordingKey = RecordingKey(77);
+
+fn source() -> TapSource {
+    TapSource { node: NODE, addresses: vec![text(), text()] }
+}
+
+fn spec() -> RecordingSpec {
+    RecordingSpec {
+        name: text(),
+        mode: RecordingMode::Individual,
+        audio: true,
+        video: false,
+        layout: text(),
+        custom_layout: text(),
+        width: 1280,
+        height: 720,
+        frame_rate: 25,
+        ignore_failed_streams: true,
+        session: text(),
+        session_started_ms: u64::MAX,
+        created_at_ms: 1,
+        metadata: text(),
+        url: text(),
+    }
+}
+
+fn roster() -> RosterEntry {
+    RosterEntry {
+        stream: STREAM,
+        connection: CONNECTION,
+        stream_id: text(),
+        connection_id: text(),
+        client_data: text(),
+        server_data: text(),
+        type_of_video: text(),
+        has_audio: true,
+        has_video: true,
+        audio_active: false,
+        video_active: true,
+        record: true,
+        ext: ext(),
+    }
+}
+
+fn recordings_at() -> Vec<RecordingAt> {
+    vec![RecordingAt { recording: RECORDING, id: text(), generation: GENERATION, running: true }]
+}
+
+fn recording_facts() -> impl Iterator<Item = NodeFact> {
+    let (why, warning, size_bytes, duration_ms) = (text(), text(), 1 << 40, 61_370);
+    [
+        RecordingFact::Started,
+        RecordingFact::Progress { duration_ms, size_bytes, warning: warning.clone() },
+        RecordingFact::Stopped { why: why.clone() },
+        RecordingFact::Ready { duration_ms, size_bytes, warning },
+        RecordingFact::Failed { why, size_bytes, duration_ms },
+    ]
+    .into_iter()
+    .map(|fact| NodeFact::Recording(RecordingReport { recording: RECORDING, fact }))
 }
 
 fn results() -> Vec<OpResult> {
@@ -119,6 +204,7 @@ fn facts() -> Vec<NodeFact> {
         ]
         .map(|state| NodeFact::Transport { endpoint, generation, state }),
     );
+    facts.extend(recording_facts());
     facts
 }
 
@@ -139,15 +225,25 @@ fn from_node() -> Vec<FromNode> {
         epoch_seen: Epoch(9),
         addresses: vec![text()],
         name: text(),
+        media_link: Vec::new(),
         capacity: Capacity { workers: 4, sessions_max: 100 },
         ext: ext(),
     };
     let mut messages: Vec<FromNode> = vec![
         hello.into(),
         LaneOpen { lane: 15 }.into(),
-        Inventory { sessions: vec![(SESSION, GENERATION)], endpoints: vec![endpoint], last: true }.into(),
+        Inventory {
+            sessions: vec![(SESSION, GENERATION)],
+            endpoints: vec![endpoint],
+            recordings: recordings_at(),
+            last: true,
+        }
+        .into(),
         load().into(),
         Heartbeat { seq: 1, turns: vec![0, u64::MAX] }.into(),
+        FileHead::Found { size_bytes: 5, modified_ms: 6 }.into(),
+        FileHead::Missing.into(),
+        FileHead::Failed { why: text() }.into(),
         Unsupported { kind: 999 }.into(),
     ];
     messages.extend(results().into_iter().map(|result| Done { result }.into()));

@@ -160,7 +160,7 @@ impl Core {
                 );
             }
             // The link has dealt with these.
-            FromNode::Hello(_) | FromNode::LaneOpen(_) => {}
+            FromNode::Hello(_) | FromNode::LaneOpen(_) | FromNode::FileHead(_) => {}
         }
     }
 
@@ -195,7 +195,10 @@ impl Core {
             }
             NodeFact::Drained => self.set_status(key, NodeStatus::Terminating),
             // About endpoints that are closed by now, and first media of a track, on which nothing depends.
-            NodeFact::Transport { .. } | NodeFact::Slot { .. } | NodeFact::Track { .. } => {}
+            NodeFact::Transport { .. }
+            | NodeFact::Slot { .. }
+            | NodeFact::Track { .. }
+            | NodeFact::Recording(_) => {}
         }
     }
 

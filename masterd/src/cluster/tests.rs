@@ -175,6 +175,7 @@ impl World {
         let inventory = Inventory {
             sessions: node.sessions.iter().map(|(key, generation)| (*key, *generation)).collect(),
             endpoints: node.endpoints.values().copied().collect(),
+            recordings: Vec::new(),
             last: true,
         };
         let hello = Hello {
@@ -186,6 +187,7 @@ impl World {
             epoch_seen: Epoch(0),
             addresses: Vec::new(),
             name: format!("n{key}"),
+            media_link: Vec::new(),
             capacity: Capacity { workers: 1, sessions_max: 0 },
             ext: Vec::new(),
         };

@@ -315,7 +315,7 @@ async fn a_new_epoch_is_announced_and_answered_with_the_inventory() {
     match node.request().await {
         Request::Inventory(inventory) => {
             inventory
-                .answer(Running { sessions: vec![(SessionKey(9), Generation(2))], endpoints: Vec::new() });
+                .answer(Running { sessions: vec![(SessionKey(9), Generation(2))], ..Running::default() });
         }
         Request::Command(command) => panic!("an inventory was expected, not {command:?}"),
     }
@@ -543,6 +543,7 @@ async fn a_certificate_entitles_to_its_own_protocol_and_role_only() {
         epoch_seen: Epoch(0),
         addresses: Vec::new(),
         name: String::new(),
+        media_link: Vec::new(),
         capacity: Default::default(),
         ext: Vec::new(),
     };

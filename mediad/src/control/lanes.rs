@@ -30,7 +30,7 @@ pub async fn run(control: Arc<Control>, mut requests: Requests) {
         match request {
             Request::Inventory(inventory) => {
                 let (sessions, endpoints) = control.table().running();
-                inventory.answer(Running { sessions, endpoints });
+                inventory.answer(Running { sessions, endpoints, ..Running::default() });
             }
             Request::Command(command) => match session_of(&command.message) {
                 Some(session) => {
@@ -68,6 +68,13 @@ const fn session_of(message: &ToNode) -> Option<SessionKey> {
         ToNode::Checkpoint(message) => Some(message.session),
         ToNode::Adopt(message) => Some(message.session),
         ToNode::Release(message) => Some(message.session),
+        ToNode::TapGrant(message) => Some(message.session),
+        ToNode::TapRevoke(message) => Some(message.session),
+        ToNode::RecordingStart(message) => Some(message.session),
         ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::Drain(_) | ToNode::EventAck(_) => None,
+        ToNode::RecordingRoster(_)
+        | ToNode::RecordingStop(_)
+        | ToNode::RecordingDelete(_)
+        | ToNode::FileOpen(_) => None,
     }
 }

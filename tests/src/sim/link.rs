@@ -67,6 +67,7 @@ impl World {
             epoch_seen: self.nodes[&node].epoch_seen,
             addresses: Vec::new(),
             name: format!("n{node}"),
+            media_link: Vec::new(),
             capacity: Capacity { workers: 2, sessions_max: 0 },
             ext: Vec::new(),
         };
@@ -269,6 +270,13 @@ fn session_of(message: &ToNode) -> Option<SessionKey> {
         ToNode::Checkpoint(it) => Some(it.session),
         ToNode::Adopt(it) => Some(it.session),
         ToNode::Release(it) => Some(it.session),
+        ToNode::TapGrant(it) => Some(it.session),
+        ToNode::TapRevoke(it) => Some(it.session),
+        ToNode::RecordingStart(it) => Some(it.session),
         ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::Drain(_) | ToNode::EventAck(_) => None,
+        ToNode::RecordingRoster(_)
+        | ToNode::RecordingStop(_)
+        | ToNode::RecordingDelete(_)
+        | ToNode::FileOpen(_) => None,
     }
 }

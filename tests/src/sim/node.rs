@@ -113,6 +113,7 @@ impl NodeModel {
                     state: it.state,
                 })
                 .collect(),
+            recordings: Vec::new(),
             last: true,
         }
     }
@@ -219,7 +220,14 @@ impl NodeModel {
             | ToNode::EndpointAnswer(_)
             | ToNode::Checkpoint(_)
             | ToNode::Adopt(_)
-            | ToNode::Release(_) => Err(NodeError::Unsupported),
+            | ToNode::Release(_)
+            | ToNode::TapGrant(_)
+            | ToNode::TapRevoke(_)
+            | ToNode::RecordingStart(_)
+            | ToNode::RecordingRoster(_)
+            | ToNode::RecordingStop(_)
+            | ToNode::RecordingDelete(_)
+            | ToNode::FileOpen(_) => Err(NodeError::Unsupported),
         }
     }
 

@@ -114,6 +114,7 @@ async fn greet(shared: &Shared, connection: &Connection) -> Result<(Welcome, Con
         epoch_seen: shared.epoch(),
         addresses: shared.settings.addresses.clone(),
         name: shared.settings.name.clone(),
+        media_link: shared.settings.media_link.clone(),
         capacity: shared.settings.capacity,
         ext: Vec::new(),
     });
@@ -245,14 +246,17 @@ async fn send_inventory(shared: Arc<Shared>, route: Route) -> Result<(), Failure
 fn chunks(running: &Running) -> Vec<Inventory> {
     let mut chunks = Vec::new();
     for sessions in running.sessions.chunks(INVENTORY_CHUNK_MAX) {
-        chunks.push(Inventory { sessions: sessions.to_vec(), endpoints: Vec::new(), last: false });
+        chunks.push(Inventory { sessions: sessions.to_vec(), ..Inventory::default() });
     }
     for endpoints in running.endpoints.chunks(INVENTORY_CHUNK_MAX) {
-        chunks.push(Inventory { sessions: Vec::new(), endpoints: endpoints.to_vec(), last: false });
+        chunks.push(Inventory { endpoints: endpoints.to_vec(), ..Inventory::default() });
+    }
+    for recordings in running.recordings.chunks(INVENTORY_CHUNK_MAX) {
+        chunks.push(Inventory { recordings: recordings.to_vec(), ..Inventory::default() });
     }
     match chunks.last_mut() {
         Some(last) => last.last = true,
-        None => chunks.push(Inventory { sessions: Vec::new(), endpoints: Vec::new(), last: true }),
+        None => chunks.push(Inventory { last: true, ..Inventory::default() }),
     }
     chunks
 }
@@ -336,7 +340,7 @@ mod tests {
         let empty = chunks(&Running::default());
         assert!(matches!(empty.as_slice(), [only] if only.last && only.sessions.is_empty()));
         let sessions: Vec<_> = (0..9000).map(|key| (SessionKey(key), Generation(1))).collect();
-        let many = chunks(&Running { sessions, endpoints: Vec::new() });
+        let many = chunks(&Running { sessions, ..Running::default() });
         assert_eq!(many.iter().map(|chunk| chunk.sessions.len()).collect::<Vec<_>>(), [4096, 4096, 808]);
         assert_eq!(many.iter().map(|chunk| chunk.last).collect::<Vec<_>>(), [false, false, true]);
     }

@@ -130,13 +130,14 @@ async fn node(mut commands: mpsc::Receiver<Command>, to_core: mpsc::Sender<Input
         epoch_seen: common::id::Epoch(0),
         addresses: vec!["192.0.2.1".to_owned()],
         name: "one".to_owned(),
+        media_link: Vec::new(),
         capacity: Capacity { workers: 1, sessions_max: 0 },
         ext: Vec::new(),
     };
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     drop(to_core.send(Input::LinkUp { node: NODE, hello: Box::new(hello), address }).await);
     let say = |op: OpId, message: FromNode| to_core.send(Input::Node { node: NODE, boot: BOOT, op, message });
-    let inventory = Inventory { sessions: Vec::new(), endpoints: Vec::new(), last: true };
+    let inventory = Inventory { last: true, ..Inventory::default() };
     drop(say(OpId(0), inventory.into()).await);
     while let Some(Command { op, message, .. }) = commands.recv().await {
         let result = match message {
