@@ -45,7 +45,7 @@ pub struct RecordingStart {
     /// Public name of the recording, which is the name of its folder: `[A-Za-z0-9_-]+(~[0-9]+)?`; the recorder checks it.
     pub id: String,
     /// What to record, and how.
-    pub spec: RecordingSpec,
+    pub spec: Box<RecordingSpec>,
     /// Where the media is.
     pub source: TapSource,
     /// Who is there at the start.

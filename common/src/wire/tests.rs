@@ -71,7 +71,7 @@ fn to_node() -> Vec<ToNode> {
             session,
             generation,
             id: text(),
-            spec: spec(),
+            spec: Box::new(spec()),
             source: source(),
             roster: vec![roster()],
             ext: ext(),
