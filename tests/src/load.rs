@@ -5,9 +5,11 @@
 //!
 //! `plenum-load` is this with flags. Tests call [`run`] with a [`Plan`].
 
+mod actor;
 mod cpu;
 mod engine;
 mod feedback;
+pub mod film;
 mod janus;
 mod janus_server;
 mod nack;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use actor::{Actor, ActorError, ActorPlan};
 pub use cpu::{Target, Usage};
 pub use engine::Profile;
 pub use janus::{Handle, Janus};

@@ -35,6 +35,7 @@ use rtc::statistics::StatsSelector;
 use tokio::net::UdpSocket;
 
 use super::engine::{Profile, codec_kind, peer_connection, track};
+use super::film::Film;
 use super::nack::NackState;
 use super::pace::{Pacing, Schedule};
 use super::packet::{self, FramePlace, Kind, Stamp};
@@ -160,6 +161,16 @@ struct Source {
     keyframe_at: Duration,
     frame_is_key: bool,
     timestamp_base: u32,
+    /// What it plays instead of stamps.
+    film: Option<Reel>,
+}
+
+/// Where a film stands.
+#[derive(Debug)]
+struct Reel {
+    film: Arc<Film>,
+    frame: u64,
+    piece: usize,
 }
 
 /// A participant.
@@ -263,7 +274,29 @@ impl Peer {
             keyframe_at: Duration::ZERO,
             frame_is_key: false,
             timestamp_base: self.random.random(),
+            film: None,
         });
+        Ok(())
+    }
+
+    /// Adds a film's pictures or sound to send. To be called before the offer is made.
+    pub(super) fn add_film(&mut self, kind: Kind, film: &Arc<Film>) -> Result<(), PeerError> {
+        let frames_per_s = match kind {
+            Kind::Audio => Film::sounds_per_s(),
+            Kind::Video => film.frames_per_s(),
+        };
+        let settings = FlowSettings {
+            kind,
+            pacing: Pacing::Burst,
+            packets_per_s: frames_per_s,
+            frames_per_s,
+            packet_bytes: 0,
+            keyframe_interval: Duration::ZERO,
+        };
+        self.add_source(0, settings)?;
+        if let Some(source) = self.sources.last_mut() {
+            source.film = Some(Reel { film: Arc::clone(film), frame: 0, piece: 0 });
+        }
         Ok(())
     }
 
@@ -395,7 +428,7 @@ impl Peer {
         let mut wake = self.connection.poll_timeout().unwrap_or(now + IDLE).min(now + IDLE);
         if let Some(started) = self.started {
             for source in &self.sources {
-                wake = wake.min(started + source.schedule.peek().at);
+                wake = wake.min(started + source.due_at());
             }
         }
         for (_, state) in self.nacks.values() {
@@ -592,7 +625,7 @@ impl Peer {
         let Some(started) = self.started else { return Ok(()) };
         let elapsed = now.saturating_duration_since(started);
         for at in 0..self.sources.len() {
-            while self.sources[at].schedule.peek().at <= elapsed {
+            while self.sources[at].due_at() <= elapsed {
                 let (sender, packet) = self.sources[at]
                     .next_packet(nanos(Instant::now().saturating_duration_since(self.common.epoch)));
                 if let Some(mut sender) = self.connection.rtp_sender(sender) {
@@ -619,7 +652,30 @@ impl Peer {
 }
 
 impl Source {
+    /// When the next packet is due, since the start.
+    fn due_at(&self) -> Duration {
+        match &self.film {
+            Some(reel) => {
+                Duration::from_nanos(reel.frame * 1_000_000_000 / self.settings.frames_per_s.max(1))
+            }
+            None => self.schedule.peek().at,
+        }
+    }
+
     fn next_packet(&mut self, sent_ns: u64) -> (RTCRtpSenderId, rtc::rtp::Packet) {
+        let (payload, marker, frame) = match self.film.as_mut() {
+            Some(reel) => reel.take(self.settings.kind),
+            None => self.next_stamped(sent_ns),
+        };
+        let clock_hz = match self.settings.kind {
+            Kind::Audio => 48_000_u64,
+            Kind::Video => 90_000,
+        };
+        self.packed(payload, marker, frame * clock_hz / self.settings.frames_per_s.max(1))
+    }
+
+    /// A payload with a stamp, whether it ends a picture, and the number of its frame.
+    fn next_stamped(&mut self, sent_ns: u64) -> (Bytes, bool, u64) {
         let due = self.schedule.take();
         if due.start {
             self.frame_is_key =
@@ -637,21 +693,24 @@ impl Source {
             tail: self.counted_end.is_some(),
         };
         let size = self.settings.packet_bytes.saturating_sub(HEADER_BYTES);
-        let (payload, clock_hz) = match self.settings.kind {
-            Kind::Audio => (packet::audio(&stamp, size), 48_000_u64),
+        let payload = match self.settings.kind {
+            Kind::Audio => packet::audio(&stamp, size),
             Kind::Video => {
                 let place = FramePlace {
                     start: due.start,
                     keyframe: self.frame_is_key,
                     picture_id: due.frame as u16,
                 };
-                (packet::video(place, &stamp, size), 90_000)
+                packet::video(place, &stamp, size)
             }
         };
-        let ticks = due.frame * clock_hz / self.settings.frames_per_s.max(1);
+        (payload, due.end && self.settings.kind == Kind::Video, due.frame)
+    }
+
+    fn packed(&mut self, payload: Bytes, marker: bool, ticks: u64) -> (RTCRtpSenderId, rtc::rtp::Packet) {
         let mut header = rtc::rtp::Header {
             version: 2,
-            marker: due.end && self.settings.kind == Kind::Video,
+            marker,
             payload_type: self.payload_type,
             sequence_number: self.counter as u16,
             timestamp: self.timestamp_base.wrapping_add(ticks as u32),
@@ -671,6 +730,24 @@ impl Source {
         }
         self.counter += 1;
         (self.sender, rtc::rtp::Packet { header, payload })
+    }
+}
+
+impl Reel {
+    /// The next payload, whether it ends a picture, and the number of its frame.
+    fn take(&mut self, kind: Kind) -> (Bytes, bool, u64) {
+        let frame = self.frame;
+        let (payload, last) = match kind {
+            Kind::Audio => (self.film.sound(frame), true),
+            Kind::Video => (self.film.piece(frame, self.piece), self.piece + 1 >= self.film.pieces(frame)),
+        };
+        if last {
+            self.frame += 1;
+            self.piece = 0;
+        } else {
+            self.piece += 1;
+        }
+        (payload, last && kind == Kind::Video, frame)
     }
 }
 

@@ -84,6 +84,32 @@ impl Plenum {
         }
     }
 
+    /// Starts a recording of a session with its defaults and gives its id.
+    ///
+    /// # Errors
+    /// [`SignalError`].
+    pub async fn start_recording(&self, session: &str) -> Result<String, SignalError> {
+        let body = json!({ "session": session }).to_string();
+        let response = self.api("POST", "/openvidu/api/recordings/start", body).await?;
+        match response.json()["id"].as_str() {
+            Some(id) if response.status == 200 => Ok(id.to_owned()),
+            Some(_) | None => Err(SignalError::answer("POST recordings/start", &response)),
+        }
+    }
+
+    /// Stops a recording.
+    ///
+    /// # Errors
+    /// [`SignalError`].
+    pub async fn stop_recording(&self, id: &str) -> Result<(), SignalError> {
+        let path = format!("/openvidu/api/recordings/stop/{id}");
+        let response = self.api("POST", &path, String::new()).await?;
+        match response.status {
+            200 | 404 => Ok(()),
+            _ => Err(SignalError::answer("POST recordings/stop", &response)),
+        }
+    }
+
     /// Closes a session with everything in it.
     ///
     /// # Errors
