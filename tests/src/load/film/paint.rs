@@ -5,6 +5,8 @@
 //! tile whether it is that participant's and whether it moves. The code fits into the middle two fifths of the picture: a
 //! tile that crops a wide picture to its middle still shows it.
 
+#![expect(clippy::cast_sign_loss, reason = "positions are bounded from below before the cast")]
+
 /// Columns and rows of the block code: 16 bits.
 const COLUMNS: usize = 8;
 const ROWS: usize = 2;
@@ -129,10 +131,14 @@ fn ball(luma: &mut [u8], width: usize, height: usize, time_ms: u64) {
     let radius = height as f32 / 14.0;
     let centre_x = width as f32 * (0.5 + 0.42 * angle.cos());
     let centre_y = height as f32 * (0.5 + 0.4 * angle.sin());
-    for (at, value) in luma.iter_mut().enumerate() {
-        let (x, y) = ((at % width) as f32 - centre_x, (at / width) as f32 - centre_y);
-        if x * x + y * y < radius * radius {
-            *value = WHITE;
+    let (top, bottom) = ((centre_y - radius).max(0.0), (centre_y + radius).max(0.0));
+    for (row, line) in luma.chunks_exact_mut(width).enumerate().take(bottom as usize + 1).skip(top as usize) {
+        let y = row as f32 - centre_y;
+        let half = (radius * radius - y * y).max(0.0).sqrt();
+        let from = (centre_x - half).max(0.0) as usize;
+        let to = ((centre_x + half).max(0.0) as usize).min(width);
+        if let Some(part) = line.get_mut(from..to) {
+            part.fill(WHITE);
         }
     }
 }
