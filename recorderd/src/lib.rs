@@ -4,3 +4,4 @@ pub mod app;
 pub mod args;
 pub mod config;
 pub mod load;
+pub mod studio;
