@@ -13,6 +13,11 @@
 //!
 //! All times are microseconds of *recording time*: zero is the moment named in [`Begin::zero_unix_us`], on the
 //! recorder's clock. The parent maps the media node's clock to it; what lies before the beginning is negative.
+//!
+//! When a child dies, its successor records the next piece of the film into a file of its own, with a time zero of its own:
+//! the moment up to which the former piece is on the disk, 0 to 5 s ago. The parent replays the packets since then, and
+//! those before it back to each picture's last key frame (negative times), as fast as the socket takes them; the child
+//! catches up. [`ToStudio::Finish`] joins the pieces in the end.
 
 use common::wire::recording::RecordingMode;
 use serde::de::DeserializeOwned;
@@ -113,10 +118,24 @@ pub struct Finish {
     pub mode: RecordingMode,
     /// The job's folder.
     pub folder: String,
-    /// Individual: names of the growing files, as [`FromStudio::FileBegan`] told them. Composed: the one file.
-    pub files: Vec<String>,
+    /// Individual: the growing files, as [`FromStudio::FileBegan`] told them. Composed: the pieces of the film, in
+    /// order, each torn or already ordinary; what a piece holds past the begin of the next one is dropped, and a hole
+    /// between two stays a hole in time. A piece that cannot be read is left out, with a warning.
+    pub files: Vec<Unfinished>,
+    /// Composed: the film that the pieces are joined into, as the name of a file in the folder; it may be that of a
+    /// piece. The pieces are removed.
+    pub into: String,
     /// Composed with video: name of the picture to make; empty for none.
     pub thumbnail: String,
+}
+
+/// A file that an interrupted child left behind.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// Its name in the folder.
+    pub file: String,
+    /// Composed: where its time zero lies on the film's timeline.
+    pub start_us: u64,
 }
 
 /// A track.
