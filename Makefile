@@ -4,7 +4,7 @@ NODES ?= 2
 DETACH ?= 0
 export NODES DETACH
 
-.PHONY: help up down status test check bench tools audit fmt clean
+.PHONY: help up down demo status test check bench tools audit fmt clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -14,6 +14,9 @@ up: ## Build and run a one-machine cluster (NODES=2 media nodes; DETACH=1 in the
 
 down: ## Stop the cluster that `make up DETACH=1` started
 	@deploy/local/cluster down
+
+demo: ## As up, with sessions of synthetic participants, a recording, and the console in front
+	@deploy/local/cluster demo
 
 status: ## Say which daemons of the local cluster run
 	@deploy/local/cluster status
