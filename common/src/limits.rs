@@ -62,6 +62,21 @@ pub const EVENTS_KEPT_MAX: usize = 16 * 1024;
 /// Endpoints or sessions in one chunk of an inventory; 60 bytes each. Enforced in `net::node_link`.
 pub const INVENTORY_CHUNK_MAX: usize = 4096;
 
+/// Tracks that one recorder receives of one session at a time. Enforced in `net::quic` and by mediad's tap.
+pub const MEDIA_TRACKS_MAX: u32 = 512;
+
+/// Bytes of one track that are on their way to a recorder: a second of 2 Mbit/s. Enforced in `net::quic`.
+pub const MEDIA_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Bytes of all tracks of a session that are on their way to a recorder. Enforced in `net::quic`.
+pub const MEDIA_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Events of a tap that wait in a recorder; each holds at most one record of 64 kB. Enforced in `net::media_link`.
+pub const MEDIA_EVENTS_MAX: usize = 64;
+
+/// Files that a recorder sends to its master at a time; more wait. Enforced in `net::node_link`.
+pub const FILES_MAX: usize = 8;
+
 const _: () =
     assert!(FRAME_BYTES_MAX < QUIC_STREAM_WINDOW_BYTES as usize, "a frame fits into a stream's window");
 const _: () = assert!(INVENTORY_CHUNK_MAX * 100 <= FRAME_BYTES_MAX, "a chunk fits into a frame");

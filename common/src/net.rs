@@ -6,6 +6,7 @@
 //!   `wire::{enroll, node, operator}` on one UDP port; masterd's `link` module does that.
 //! - A node opens its [`identity::IdentityStore`] and starts a [`node_link::NodeLink`], which enrols by join token
 //!   where needed, renews the certificate, keeps the link to a master and hands over its commands.
+//! - A recorder receives a session's media from a media node by a [`media_link::Client`].
 //! - A console opens an [`operator_link::OperatorLink`] with a certificate made by `masterd operator add`.
 
 pub mod ca;
@@ -14,6 +15,7 @@ pub mod enroll;
 mod file;
 pub mod frames;
 pub mod identity;
+pub mod media_link;
 pub mod node_link;
 pub mod operator_link;
 pub mod peer;

@@ -5,8 +5,10 @@
 //! without losing the connection. Enum variants and kinds are append-only; a released struct never changes its
 //! fields, additions go to its `ext` list or to a new kind.
 
+mod bytes;
 pub mod enroll;
 pub mod frame;
+pub mod media;
 pub mod node;
 pub mod operator;
 pub mod recording;
@@ -29,6 +31,7 @@ pub struct Envelope {
     /// The receiver drops a command that it cannot start within this time; 0 is no limit.
     pub deadline_ms: u32,
     /// Postcard bytes of the message.
+    #[serde(with = "bytes")]
     pub body: Vec<u8>,
 }
 

@@ -19,6 +19,12 @@ pub enum CloseCode {
     Version,
     /// All is said.
     Finished,
+    /// masterd has not granted this, or has revoked it. A grant may be on its way.
+    NotGranted,
+    /// The session is not open here, or was closed.
+    UnknownSession,
+    /// The peer took too long to read.
+    TooSlow,
 }
 
 impl CloseCode {
@@ -33,6 +39,9 @@ impl CloseCode {
             Self::Busy => 5,
             Self::Version => 6,
             Self::Finished => 7,
+            Self::NotGranted => 8,
+            Self::UnknownSession => 9,
+            Self::TooSlow => 10,
         })
     }
 
@@ -48,6 +57,9 @@ impl CloseCode {
             Self::Busy,
             Self::Version,
             Self::Finished,
+            Self::NotGranted,
+            Self::UnknownSession,
+            Self::TooSlow,
         ];
         all.into_iter().find(|code| code.code() == close.error_code)
     }

@@ -50,14 +50,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::cache::{Begun, Cache};
 use self::events::EventQueue;
 use super::RandomError;
-use super::identity::{ClusterConfig, IdentityStore};
+use super::identity::{ClusterConfig, Identity, IdentityStore};
 use crate::exit::Exit;
 use crate::id::{BootId, Epoch, Generation, NodeKey, OpId, SessionKey};
 use crate::limits::{COMMANDS_WAITING_MAX, EVENTS_KEPT_MAX, RESULTS_KEPT_BYTES_MAX, RESULTS_KEPT_MAX};
@@ -299,6 +299,8 @@ struct Shared {
     turns: Box<dyn Fn() -> Vec<u64> + Send + Sync>,
     requests: mpsc::Sender<Request>,
     state: watch::Sender<LinkState>,
+    /// The present certificate.
+    identity: watch::Sender<Option<Arc<Identity>>>,
     stop: watch::Sender<bool>,
 }
 
@@ -393,6 +395,8 @@ impl NodeLink {
             return Err(StartError::NoMaster);
         }
         let (requests, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
+        // The dialler tells what is wrong with an unreadable one.
+        let stored = store.load(SystemTime::now()).ok().flatten().map(Arc::new);
         let shared = Arc::new(Shared {
             settings,
             node: store.node(),
@@ -406,6 +410,8 @@ impl NodeLink {
             turns: Box::new(turns),
             requests,
             state: watch::channel(LinkState::Connecting { why: "starting".to_owned() }).0,
+            // A call goes on without a master, and so does its recording.
+            identity: watch::channel(stored).0,
             stop: watch::channel(false).0,
         });
         let dialer = task::spawn("node-link", dial::run(Arc::clone(&shared), Arc::new(store)));
@@ -434,6 +440,12 @@ impl NodeLink {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.0.shared.state.subscribe()
+    }
+
+    /// The node's certificate, which it shows to other nodes, and its renewals; none before the first enrolment.
+    #[must_use]
+    pub fn identity(&self) -> watch::Receiver<Option<Arc<Identity>>> {
+        self.0.shared.identity.subscribe()
     }
 
     /// Waits until the link is given up: how the process should end, and what to say. Never after it was up once.

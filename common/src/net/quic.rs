@@ -15,7 +15,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use ring::hmac;
 
-use crate::limits::{LANES, QUIC_STREAM_WINDOW_BYTES, UDP_BUFFER_BYTES};
+use crate::limits::{
+    LANES, MEDIA_STREAM_WINDOW_BYTES, MEDIA_TRACKS_MAX, MEDIA_WINDOW_BYTES, QUIC_STREAM_WINDOW_BYTES,
+    UDP_BUFFER_BYTES,
+};
 
 /// A connection is gone when nothing was heard for this long.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -124,14 +127,34 @@ pub fn endpoint(
     Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
 }
 
-/// Limits and timers of every connection between daemons.
+/// Limits and timers of a connection that carries media: many streams from the node, few bytes ahead. The windows bound
+/// what a slow recorder costs the media node, and what a fast media node costs a recorder.
 #[must_use]
-pub fn transport() -> Arc<TransportConfig> {
+pub fn media_transport() -> Arc<TransportConfig> {
+    let mut config = timers();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(MEDIA_TRACKS_MAX))
+        .stream_receive_window(VarInt::from_u32(MEDIA_STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(MEDIA_WINDOW_BYTES))
+        .send_window(u64::from(MEDIA_WINDOW_BYTES));
+    Arc::new(config)
+}
+
+fn timers() -> TransportConfig {
     let mut config = TransportConfig::default();
     let idle_ms = u32::try_from(IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
     config
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    config
+}
+
+/// Limits and timers of every other connection between daemons.
+#[must_use]
+pub fn transport() -> Arc<TransportConfig> {
+    let mut config = timers();
+    config
         .max_concurrent_bidi_streams(VarInt::from_u32(u32::from(LANES) + 1))
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .stream_receive_window(VarInt::from_u32(QUIC_STREAM_WINDOW_BYTES))

@@ -325,7 +325,7 @@ fn from_authority() -> Vec<FromAuthority> {
 }
 
 /// Messages survive; each proper prefix and each longer body is refused.
-fn check_samples<M: Message + Debug + PartialEq>(samples: &[M], kinds: usize) {
+pub(super) fn check_samples<M: Message + Debug + PartialEq>(samples: &[M], kinds: usize) {
     let mut seen: Vec<u16> = samples.iter().map(Message::kind).collect();
     seen.sort_unstable();
     seen.dedup();
@@ -368,7 +368,7 @@ fn a_frame_over_the_limit_is_neither_written_nor_awaited() {
 }
 
 /// Whatever can be read is the same after writing it again.
-fn check_bytes<M: Message + Debug + PartialEq>(kind: u16, body: &[u8]) {
+pub(super) fn check_bytes<M: Message + Debug + PartialEq>(kind: u16, body: &[u8]) {
     if let Ok(message) = M::decode(kind, body) {
         assert_eq!(message.kind(), kind);
         assert_eq!(M::decode(kind, &message.encode_body()).unwrap(), message);

@@ -207,7 +207,11 @@ impl Dialer {
             .connect_with(config, address, MASTER_NAME)
             .map_err(|error| Ended::retry(chain(&error).to_string()))?;
         match timeout(within, connecting).await {
-            Ok(Ok(connection)) => Ok((connection, Arc::new(identity))),
+            Ok(Ok(connection)) => {
+                let identity = Arc::new(identity);
+                self.shared.identity.send_replace(Some(Arc::clone(&identity)));
+                Ok((connection, identity))
+            }
             Ok(Err(error)) => Err(judge(&error)),
             Err(_) => Err(Ended::retry(format!("no answer from {address}"))),
         }
@@ -293,9 +297,16 @@ pub(super) fn judge(error: &ConnectionError) -> Ended {
     let advice = match CloseCode::of(error) {
         Some(CloseCode::Superseded) => Advice::RetryLater,
         Some(CloseCode::Unauthorized | CloseCode::Version) => Advice::GiveUp(Exit::Unavailable),
-        Some(CloseCode::Busy | CloseCode::Finished | CloseCode::Protocol | CloseCode::Shutdown) | None => {
-            Advice::Retry
-        }
+        Some(
+            CloseCode::Busy
+            | CloseCode::Finished
+            | CloseCode::NotGranted
+            | CloseCode::Protocol
+            | CloseCode::Shutdown
+            | CloseCode::TooSlow
+            | CloseCode::UnknownSession,
+        )
+        | None => Advice::Retry,
     };
     Ended::new(why, advice)
 }

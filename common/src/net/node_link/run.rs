@@ -156,7 +156,7 @@ fn start(
     let heartbeat_ms = welcome.heartbeat_ms.clamp(*HEARTBEAT_MS.start(), *HEARTBEAT_MS.end());
     tasks.spawn(send_heartbeats(Arc::clone(shared), connection.clone(), heartbeat_ms));
     tasks.spawn(send_loads(Arc::clone(shared), connection.clone()));
-    tasks.spawn(renew(renewal));
+    tasks.spawn(renew(Arc::clone(shared), renewal));
 }
 
 async fn write_answers(
@@ -310,7 +310,7 @@ async fn send_loads(shared: Arc<Shared>, connection: Connection) -> Result<(), F
 }
 
 /// Renews the certificate when a third of its life is left. The present connection goes on with the old one.
-async fn renew(mut renewal: Renewal) -> Result<(), Failure> {
+async fn renew(shared: Arc<Shared>, mut renewal: Renewal) -> Result<(), Failure> {
     loop {
         sleep(RENEWAL_CHECK).await;
         if !is_renewal_due(&renewal.identity.says, SystemTime::now()) {
@@ -324,6 +324,7 @@ async fn renew(mut renewal: Renewal) -> Result<(), Failure> {
             Ok(identity) => {
                 tracing::info!("certificate renewed");
                 renewal.identity = Arc::new(identity);
+                shared.identity.send_replace(Some(Arc::clone(&renewal.identity)));
             }
             Err(error) => tracing::warn!(error = %chain(&error), "cannot renew the certificate"),
         }
