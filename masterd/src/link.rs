@@ -33,6 +33,7 @@
 
 mod accept;
 mod enroll;
+mod file;
 mod node;
 mod operator;
 mod registry;
@@ -56,6 +57,8 @@ use common::wire::operator::Overview;
 use common::wire::{Message as _, enroll as enroll_wire, node as node_wire, operator as operator_wire};
 use quinn::Endpoint;
 use tokio::sync::{Semaphore, mpsc, watch};
+
+pub use self::file::{FileBody, FileLost, OpenFileError};
 
 use self::registry::Registry;
 

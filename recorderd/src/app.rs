@@ -16,6 +16,7 @@ use common::telemetry::health::{HealthError, HealthServer, Readiness};
 use common::telemetry::task::{self, Owned};
 use common::telemetry::{self, InitError};
 use common::wire::node::{NodeError, OpResult, Role};
+use common::wire::recording::FileHead;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -167,6 +168,7 @@ async fn answer(mut requests: Requests, link: NodeLink, counters: Counters) {
                     command.reply.done(OpResult::Err(NodeError::Unsupported));
                 }
                 Some(Request::Inventory(inventory)) => inventory.answer(Running::default()),
+                Some(Request::File(file)) => file.answer(FileHead::Missing, None),
                 None => return,
             },
             _ = ticks.tick() => {

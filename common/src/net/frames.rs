@@ -67,6 +67,12 @@ impl FrameReader {
         }
     }
 
+    /// What has arrived after the last envelope, and the stream, for whatever follows that is no frame.
+    #[must_use]
+    pub fn into_rest(self) -> (Vec<u8>, RecvStream) {
+        (self.buffer, self.stream)
+    }
+
     fn take(&mut self) -> Result<Option<Envelope>, FrameError> {
         let Some(header) = self.buffer.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let end = HEADER_BYTES + frame::content_length(*header)?;

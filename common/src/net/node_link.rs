@@ -8,12 +8,14 @@
 //!   `Expired`; an older epoch, `StaleEpoch`; an unknown kind, `Unsupported`. A dropped [`Reply`] answers `Internal`.
 //! - **Events** are numbered, kept until acknowledged, and sent again after a reconnect.
 //! - **Heartbeats** and **load** are datagrams; the newest wins.
+//! - **Files** are read by the master on streams of its own, see [`FileRequest`].
 //!
 //! ```no_run
 //! # async fn example(config: common::net::identity::ClusterConfig) -> Result<(), Box<dyn std::error::Error>> {
 //! use common::net::identity::IdentityStore;
 //! use common::net::node_link::{NodeLink, NodeLinkSettings, Request, Running};
 //! use common::wire::node::{Load, NodeError, OpResult, Role, ToNode};
+//! use common::wire::recording::FileHead;
 //!
 //! let store = IdentityStore::open(config.state_dir.as_ref(), Role::Media)?;
 //! let settings = NodeLinkSettings::new("mediad 0.1.0", &config);
@@ -27,6 +29,7 @@
 //!                 _ => command.reply.done(OpResult::Err(NodeError::Unsupported)),
 //!             },
 //!             Some(Request::Inventory(inventory)) => inventory.answer(Running::default()),
+//!             Some(Request::File(file)) => file.answer(FileHead::Missing, None),
 //!             None => break,
 //!         },
 //!         (exit, message) = link.failed() => {
@@ -43,6 +46,7 @@
 mod cache;
 mod dial;
 mod events;
+mod files;
 mod run;
 
 use std::fmt;
@@ -56,6 +60,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::cache::{Begun, Cache};
 use self::events::EventQueue;
+pub use self::files::{FileRequest, FileSource};
 use super::RandomError;
 use super::identity::{ClusterConfig, Identity, IdentityStore};
 use crate::exit::Exit;
@@ -148,6 +153,8 @@ pub enum Request {
     Command(Command),
     /// Say what you run: after each connect and after each change of the leading master.
     Inventory(InventoryRequest),
+    /// Send a file of a recording.
+    File(FileRequest),
 }
 
 /// A command of the master.
@@ -279,7 +286,7 @@ fn in_time(request: Request) -> Option<Request> {
             command.reply.decline(NodeError::Expired);
             None
         }
-        request @ (Request::Command(_) | Request::Inventory(_)) => Some(request),
+        request @ (Request::Command(_) | Request::File(_) | Request::Inventory(_)) => Some(request),
     }
 }
 

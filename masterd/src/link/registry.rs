@@ -57,6 +57,11 @@ impl Registry {
         })
     }
 
+    /// The connection to a node.
+    pub(super) fn connection(&self, node: NodeKey) -> Option<Connection> {
+        self.link(node).map(|link| link.connection.clone())
+    }
+
     pub(super) fn connected(&self) -> Vec<NodeKey> {
         self.links().into_keys().collect()
     }

@@ -20,6 +20,7 @@ use common::wire::node::{
     Done, EndpointAnswer, Load, NodeError, NodeFact, OpResult, Ready, Role, SessionClose,
 };
 use common::wire::operator::OperatorRole;
+use common::wire::recording::{FileHead, FileOpen};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -156,7 +157,7 @@ impl Node {
     async fn answer_inventory(&mut self) {
         match self.request().await {
             Request::Inventory(inventory) => inventory.answer(Running::default()),
-            Request::Command(command) => panic!("an inventory was expected, not {command:?}"),
+            other => panic!("an inventory was expected, not {other:?}"),
         }
     }
 
@@ -165,6 +166,7 @@ impl Node {
         loop {
             match self.request().await {
                 Request::Inventory(inventory) => inventory.answer(Running::default()),
+                Request::File(file) => panic!("a command was expected, not {file:?}"),
                 Request::Command(command) => {
                     command.reply.done(result);
                     return command.op;
@@ -267,7 +269,7 @@ async fn commands_that_must_not_be_carried_out_are_answered() {
     master.close_session(key, 1, 5, 5).unwrap();
     match node.request().await {
         Request::Command(command) => drop(command),
-        Request::Inventory(_) => panic!("a command was expected"),
+        other => panic!("a command was expected, not {other:?}"),
     }
     assert!(matches!(master.done().await, (OpId(5), OpResult::Err(NodeError::Internal { .. }))));
 }
@@ -317,7 +319,7 @@ async fn a_new_epoch_is_announced_and_answered_with_the_inventory() {
             inventory
                 .answer(Running { sessions: vec![(SessionKey(9), Generation(2))], ..Running::default() });
         }
-        Request::Command(command) => panic!("an inventory was expected, not {command:?}"),
+        other => panic!("an inventory was expected, not {other:?}"),
     }
     assert_eq!(node.link.epoch(), Epoch(6));
     let sessions = master
@@ -732,4 +734,67 @@ async fn a_hundred_nodes_that_come_at_once_are_all_let_in() {
         keys.insert(master.up().await.0);
     }
     println!("100 nodes enrolled and connected in {:?}", started.elapsed());
+}
+
+/// Answers file requests with the numbers from the offset on, as a file of so many bytes; one that breaks off in the
+/// middle where asked for `torn`.
+async fn serve_files(mut requests: Requests, size: u64) {
+    while let Some(request) = requests.next().await {
+        match request {
+            Request::Inventory(inventory) => inventory.answer(Running::default()),
+            Request::Command(command) => panic!("a file was expected, not {command:?}"),
+            Request::File(file) if file.open.name == "film.mp4" || file.open.name == "torn" => {
+                let end = if file.open.name == "torn" { size / 2 } else { size };
+                let bytes: Vec<u8> = (file.open.offset..end).map(|at| at.to_le_bytes()[0]).collect();
+                let head = FileHead::Found { size_bytes: size, modified_ms: 7 };
+                file.answer(head, Some(Box::new(io::Cursor::new(bytes))));
+            }
+            Request::File(file) => drop(file),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_read_in_whole_and_in_part_and_one_that_breaks_off_is_noticed() {
+    const SIZE: u64 = 3_000_000;
+
+    let mut master = Master::start();
+    let node = Node::join_as(&master, Role::Recorder).await;
+    let key = node.link.node();
+    master.up().await;
+    let served = tokio::spawn(serve_files(node.requests, SIZE));
+    let open = |name: &str, offset, length| FileOpen {
+        id: "ses_A".to_owned(),
+        name: name.to_owned(),
+        offset,
+        length,
+    };
+    for (offset, length, expected) in
+        [(0, u64::MAX, SIZE), (1_000_000, 10, 10), (SIZE - 5, 100, 5), (SIZE, 100, 0), (SIZE + 1, 100, 0)]
+    {
+        let (head, body) = master.links.open_file(key, open("film.mp4", offset, length)).await.unwrap();
+        assert_eq!(head, FileHead::Found { size_bytes: SIZE, modified_ms: 7 });
+        let mut body = body.unwrap();
+        assert_eq!(body.left(), expected);
+        let mut read = offset;
+        while let Some(chunk) = timeout(PATIENCE, body.next_chunk()).await.unwrap().unwrap() {
+            assert!(chunk.iter().zip(read..).all(|(byte, at)| *byte == at.to_le_bytes()[0]));
+            read += u64::try_from(chunk.len()).unwrap();
+        }
+        assert_eq!(read - offset, expected);
+    }
+    let (head, body) = master.links.open_file(key, open("other", 0, 1)).await.unwrap();
+    assert!(head == FileHead::Missing && body.is_none());
+    let (_, body) = master.links.open_file(key, open("torn", 0, u64::MAX)).await.unwrap();
+    let mut body = body.unwrap();
+    let lost = loop {
+        match timeout(PATIENCE, body.next_chunk()).await.unwrap() {
+            Ok(chunk) => assert!(chunk.is_some(), "an end before the end"),
+            Err(lost) => break lost,
+        }
+    };
+    assert!(lost.to_string().contains("1500000 bytes are missing"), "{lost}");
+    let missing = master.links.open_file(NodeKey(1), open("film.mp4", 0, 1)).await;
+    assert!(matches!(missing, Err(OpenFileError::NotConnected)));
+    served.abort();
 }

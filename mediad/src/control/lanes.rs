@@ -10,6 +10,7 @@ use common::limits::LANES;
 use common::net::node_link::{Command, Request, Requests, Running};
 use common::telemetry::task::{self, Owned};
 use common::wire::node::{NodeError, OpResult, ToNode};
+use common::wire::recording::FileHead;
 use tokio::sync::mpsc;
 
 use super::Control;
@@ -32,6 +33,8 @@ pub async fn run(control: Arc<Control>, mut requests: Requests) {
                 let (sessions, endpoints) = control.table().running();
                 inventory.answer(Running { sessions, endpoints, ..Running::default() });
             }
+            // A media node has no files.
+            Request::File(file) => file.answer(FileHead::Missing, None),
             Request::Command(command) => match session_of(&command.message) {
                 Some(session) => {
                     let lane = usize::try_from(session.0 % u64::from(LANES)).unwrap_or(0);

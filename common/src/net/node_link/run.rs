@@ -74,7 +74,7 @@ pub(super) async fn run(shared: &Arc<Shared>, connection: Connection, renewal: R
 }
 
 /// Why a task of the link ended.
-enum Failure {
+pub(super) enum Failure {
     /// The connection is lost; it knows why.
     Connection,
     /// The master does not keep to the protocol.
@@ -157,6 +157,7 @@ fn start(
     tasks.spawn(send_heartbeats(Arc::clone(shared), connection.clone(), heartbeat_ms));
     tasks.spawn(send_loads(Arc::clone(shared), connection.clone()));
     tasks.spawn(renew(Arc::clone(shared), renewal));
+    tasks.spawn(super::files::accept(Arc::clone(shared), connection.clone()));
 }
 
 async fn write_answers(
