@@ -28,6 +28,7 @@ use crate::config::{Certificate, Settings};
 use crate::driver::call::{CallSource, CoreHandle};
 use crate::driver::keeper::Keeper;
 use crate::driver::{Command, Driver, Ended, Outlet, Pulse};
+use crate::http::recording_files::NoFiles;
 use crate::http::serve::{ListenError, Listener};
 use crate::http::tls::{self, CertificateError};
 use crate::http::{Face, Service};
@@ -164,7 +165,7 @@ async fn serve(settings: Settings) -> Result<(), AppError> {
     let mut driver = task::spawn("driver", driver.run(driver_stopping));
     let address = listener.address();
     let url = settings.http.public_url.clone();
-    let service = Service::new(Face::new(handle.clone(), settings.http, clock));
+    let service = Service::new(Face::new(handle.clone(), settings.http, clock, Arc::new(NoFiles)));
     let http = task::spawn("http", listener.serve(service, http_stopping));
     let observer = task::spawn_endless("observer", observe::run(handle, clock, overview, gauges));
     let _observer = task::Owned(observer);

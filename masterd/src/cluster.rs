@@ -27,6 +27,7 @@ mod query;
 mod receive;
 mod reconcile;
 mod record;
+pub mod recording;
 mod restore;
 mod session;
 mod slots;
@@ -37,12 +38,12 @@ pub use reconcile::{Intended, IntendedEndpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use common::id::{ConnectionKey, DecisionKey, EndpointKey, Epoch, NodeKey, OpId, SessionKey};
+use common::id::{ConnectionKey, DecisionKey, EndpointKey, Epoch, NodeKey, OpId, RecordingKey, SessionKey};
 use rand::rngs::StdRng;
 
 use endpoint::Wish;
 use event::{CLUSTER, Watch};
-use model::{Command, Connection, Endpoint, Log, Node, Session, Timer, Viewer};
+use model::{Command, Connection, Endpoint, Log, Node, Recording, Session, Timer, Viewer};
 use names::Keys;
 use op::{Actor, Op, Refusal, RequestId, ViewerId};
 use outbox::Outbox;
@@ -96,6 +97,7 @@ pub struct Core {
     connections: BTreeMap<ConnectionKey, Connection>,
     endpoints: BTreeMap<EndpointKey, Endpoint>,
     nodes: BTreeMap<NodeKey, Node>,
+    recordings: BTreeMap<RecordingKey, Recording>,
     logs: BTreeMap<SessionKey, Log>,
     viewers: BTreeMap<ViewerId, Viewer>,
     commands: BTreeMap<OpId, Command>,
@@ -106,6 +108,8 @@ pub struct Core {
     connection_names: BTreeMap<(SessionKey, String), ConnectionKey>,
     tokens: BTreeMap<String, ConnectionKey>,
     resources: BTreeMap<String, EndpointKey>,
+    /// By session and number, so that a free number is found by walking over one session's.
+    recording_names: BTreeMap<(String, u64), RecordingKey>,
     closed_names: BTreeMap<String, SessionKey>,
     closed_tokens: BTreeMap<String, SessionKey>,
 
@@ -117,6 +121,10 @@ pub struct Core {
     touched: Vec<RecordKey>,
     /// Endpoints whose line-up may have to change.
     refills: BTreeSet<EndpointKey>,
+    /// Sessions whose recorder may have to be told who is there.
+    rosters: BTreeSet<SessionKey>,
+    /// Recordings that are not finished.
+    running: BTreeSet<RecordingKey>,
     /// Commands that the present input made.
     unsent: Vec<OpId>,
 
@@ -152,6 +160,7 @@ impl Core {
             connections: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            recordings: BTreeMap::new(),
             logs: BTreeMap::new(),
             viewers: BTreeMap::new(),
             commands: BTreeMap::new(),
@@ -161,12 +170,15 @@ impl Core {
             connection_names: BTreeMap::new(),
             tokens: BTreeMap::new(),
             resources: BTreeMap::new(),
+            recording_names: BTreeMap::new(),
             closed_names: BTreeMap::new(),
             closed_tokens: BTreeMap::new(),
             dirty: BTreeSet::new(),
             lazy: BTreeSet::new(),
             touched: Vec::new(),
             refills: BTreeSet::new(),
+            rosters: BTreeSet::new(),
+            running: BTreeSet::new(),
             unsent: Vec::new(),
             placements: 0,
             nodes_refused: 0,
@@ -266,6 +278,9 @@ impl Core {
                 self.connection_delete(req, &session, &connection);
             }
             Op::NodeDrain { node, on } => self.node_drain(req, &node, on),
+            Op::RecordingDelete { recording } => self.recording_delete(req, &recording),
+            Op::RecordingStart { session, properties } => self.recording_start(req, &session, properties),
+            Op::RecordingStop { recording, wait } => self.recording_stop(req, &recording, wait),
             Op::SessionCreate(properties) => self.session_create(req, properties),
             Op::SessionDelete { session } => self.session_delete(req, &session),
             Op::Signal { session, to, kind, data } => {
@@ -311,6 +326,9 @@ impl Core {
             Op::ConnectionCreate { .. }
             | Op::ConnectionDelete { .. }
             | Op::NodeDrain { .. }
+            | Op::RecordingDelete { .. }
+            | Op::RecordingStart { .. }
+            | Op::RecordingStop { .. }
             | Op::SessionCreate(_)
             | Op::SessionDelete { .. }
             | Op::StreamDelete { .. }
@@ -336,6 +354,7 @@ impl Core {
             }
             self.timers.remove(&(at, timer));
             match timer {
+                Timer::AutoStop(session) => self.expire_autostop(session),
                 Timer::Closed(session) => self.forget_log(session),
                 Timer::Command(op) => self.expire_command(op),
                 Timer::Flush => {
@@ -347,13 +366,16 @@ impl Core {
                 Timer::Heartbeats => self.check_silence(),
                 Timer::Idle(connection) => self.expire_idle(connection),
                 Timer::Orphans(node) => self.close_orphans(node),
+                Timer::RecorderGone(node) => self.expire_recorder(node),
+                Timer::Recording(recording) => self.expire_recording(recording),
             }
         }
     }
 
-    /// Ends an input: line-ups, commands, records, then the batch.
+    /// Ends an input: line-ups, rosters, commands, records, then the batch.
     fn finish(&mut self) {
         self.refill();
+        self.send_rosters();
         self.send_unsent();
         let dirty = std::mem::take(&mut self.dirty);
         for key in &dirty {

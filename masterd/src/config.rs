@@ -16,10 +16,11 @@ use common::units::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::CoreSettings;
+use crate::cluster::op::RecordingNotice;
 use crate::http::auth::Secret;
 use crate::http::ice::IceSource;
 use crate::http::sessions::CODECS;
-use crate::http::{Edition, FrameworkErrors, HttpSettings};
+use crate::http::{Edition, FrameworkErrors, HttpSettings, RecordingSettings};
 
 /// The file as written.
 #[derive(Debug, Deserialize, Serialize)]
@@ -35,6 +36,8 @@ pub struct Raw {
     pub link: Link,
     /// Log.
     pub log: LogConfig,
+    /// Recordings.
+    pub recording: Recording,
     /// Sessions.
     pub sessions: Sessions,
     /// What survives a restart.
@@ -53,6 +56,7 @@ impl Default for Raw {
             http: Http::default(),
             link: Link::default(),
             log: LogConfig::default(),
+            recording: Recording::default(),
             sessions: Sessions::default(),
             state: State::default(),
             telemetry: HealthConfig::on_port(9101),
@@ -177,6 +181,38 @@ pub struct Link {
 impl Default for Link {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7443)) }
+    }
+}
+
+/// Section `[recording]`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recording {
+    /// Sessions can be recorded; else the paths of recordings answer 501.
+    pub enabled: bool,
+    /// A recording in whose session nobody publishes is stopped after this; `0s`: with the last participant.
+    pub autostop_timeout: Span,
+    /// Who is told that a recording starts and stops: `none`, `moderator`, `publisher_moderator` or `all`.
+    pub notification: RecordingNotice,
+    /// Files can be read without credentials.
+    pub public_access: bool,
+    /// Time for a recording to begin.
+    pub start_timeout: Span,
+    /// Recordings of a recorder that was lost this long ago are stopped.
+    pub recorder_grace: Span,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        let core = CoreSettings::default();
+        Self {
+            enabled: true,
+            autostop_timeout: Span(core.recording_autostop),
+            notification: core.recording_notice,
+            public_access: false,
+            start_timeout: Span(core.recording_start_timeout),
+            recorder_grace: Span(core.recorder_grace),
+        }
     }
 }
 
@@ -311,29 +347,37 @@ pub fn check(loaded: &Loaded<Raw>, environment: &BTreeMap<String, String>) -> Re
     let ice_servers = sources
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| loaded.refuse("webrtc.ice_servers", format!("ICE servers ({error})")))?;
+    let start_timeout = raw.recording.start_timeout.0;
+    if start_timeout < Duration::from_secs(1) || start_timeout > Duration::from_secs(25) {
+        return Err(loaded.refuse("recording.start_timeout", "from 1s to 25s: clients give up after 30 s"));
+    }
+    let recordings =
+        RecordingSettings { enabled: raw.recording.enabled, public_access: raw.recording.public_access };
+    let http = HttpSettings {
+        public_url,
+        secret: secret(loaded, environment)?,
+        edition: raw.api.edition,
+        framework_errors: raw.api.framework_errors,
+        deprecated_paths: raw.api.deprecated_paths,
+        forced_video_codec: raw.sessions.forced_video_codec.clone(),
+        allow_transcoding: raw.sessions.allow_transcoding,
+        ice_servers,
+        recordings,
+        behind_proxy: certificate == Certificate::Off,
+    };
     Ok(Settings {
         health: raw.telemetry,
         log: raw.log.clone(),
         state_dir: raw.state.dir.0.clone(),
         http_listen: raw.http.listen,
         link_listen: raw.link.listen,
-        http: HttpSettings {
-            public_url,
-            secret: secret(loaded, environment)?,
-            edition: raw.api.edition,
-            framework_errors: raw.api.framework_errors,
-            deprecated_paths: raw.api.deprecated_paths,
-            forced_video_codec: raw.sessions.forced_video_codec.clone(),
-            allow_transcoding: raw.sessions.allow_transcoding,
-            ice_servers,
-            behind_proxy: certificate == Certificate::Off,
-        },
-        core: core_settings(raw),
+        core: core_settings(raw, &http),
+        http,
         certificate,
     })
 }
 
-fn core_settings(raw: &Raw) -> CoreSettings {
+fn core_settings(raw: &Raw, http: &HttpSettings) -> CoreSettings {
     CoreSettings {
         suspect_after: raw.cluster.suspect_after.0,
         lost_after: raw.cluster.lost_after.0,
@@ -342,6 +386,11 @@ fn core_settings(raw: &Raw) -> CoreSettings {
         garbage_after: raw.sessions.garbage_threshold.0,
         garbage_interval: raw.sessions.garbage_interval.0,
         garbage_events: raw.sessions.garbage_events,
+        recording_start_timeout: raw.recording.start_timeout.0,
+        recording_autostop: raw.recording.autostop_timeout.0,
+        recording_notice: raw.recording.notification,
+        recorder_grace: raw.recording.recorder_grace.0,
+        recordings_url: http.recordings_url(),
         ..CoreSettings::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Shell: the HTTPS faces of masterd.
 //!
 //! - OpenVidu's REST API below `/openvidu/api` (Basic authentication): [`sessions`], [`connections`], [`nodes`],
-//!   [`open`];
+//!   [`open`]; recordings: [`recordings`], their files: [`recording_files`];
 //! - Plenum's own additions below `/plenum/api` (Basic): [`decisions`];
 //! - REST signalling (Bearer = a connection's token): [`whip`], [`own`], [`events`];
 //! - the built-in page: [`page`]; the description of it all: [`openapi`].
@@ -28,6 +28,9 @@ pub mod own;
 pub mod page;
 pub mod rate;
 pub mod recording;
+pub mod recording_files;
+pub mod recording_range;
+pub mod recordings;
 pub mod routes;
 pub mod serve;
 pub mod sessions;
@@ -50,6 +53,7 @@ use self::auth::Secret;
 use self::error::Framework;
 use self::ice::IceSource;
 use self::rate::{Rate, RateLimiter};
+use self::recording_files::FileSource;
 use crate::clock::Clock;
 use crate::driver::call::CoreHandle;
 
@@ -96,11 +100,28 @@ pub struct HttpSettings {
     pub allow_transcoding: bool,
     /// Given to connections that name none.
     pub ice_servers: Vec<IceSource>,
+    /// Recordings.
+    pub recordings: RecordingSettings,
     /// Believe `X-Forwarded-For`: all requests come through a proxy on this host.
     pub behind_proxy: bool,
 }
 
+/// Settings of recordings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RecordingSettings {
+    /// There are any; else their paths answer 501.
+    pub enabled: bool,
+    /// Their files can be read without credentials.
+    pub public_access: bool,
+}
+
 impl HttpSettings {
+    /// Prefix of the URLs of recordings, with its trailing slash.
+    #[must_use]
+    pub fn recordings_url(&self) -> String {
+        format!("{}/openvidu/recordings/", self.public_url)
+    }
+
     /// `wss://host[:port]`, the prefix of every token.
     #[must_use]
     pub fn websocket_url(&self) -> String {
@@ -120,6 +141,7 @@ struct Shared {
     core: CoreHandle,
     settings: HttpSettings,
     clock: Clock,
+    files: Arc<dyn FileSource>,
     // Taken for a few instructions, never across an await; a message to an owner would cost every request a hop.
     failures: Mutex<RateLimiter>,
     open: Mutex<RateLimiter>,
@@ -130,13 +152,14 @@ struct Shared {
 pub struct Peer(pub IpAddr);
 
 impl Face {
-    /// Ready to serve.
+    /// Ready to serve; files of recordings are read at `files`.
     #[must_use]
-    pub fn new(core: CoreHandle, settings: HttpSettings, clock: Clock) -> Self {
+    pub fn new(core: CoreHandle, settings: HttpSettings, clock: Clock, files: Arc<dyn FileSource>) -> Self {
         Self(Arc::new(Shared {
             core,
             settings,
             clock,
+            files,
             failures: Mutex::new(RateLimiter::new(FAILURES, ADDRESSES_MAX)),
             open: Mutex::new(RateLimiter::new(OPEN, ADDRESSES_MAX)),
         }))
@@ -152,6 +175,12 @@ impl Face {
     #[must_use]
     pub fn settings(&self) -> &HttpSettings {
         &self.0.settings
+    }
+
+    /// Where files of recordings are read.
+    #[must_use]
+    pub fn files(&self) -> &dyn FileSource {
+        &*self.0.files
     }
 
     /// The clocks.
@@ -232,7 +261,8 @@ impl Service {
             *request.uri_mut() = uri;
         }
         let path = request.uri().path().to_owned();
-        let guarded = match routes::access(&path) {
+        let public = self.face.settings().recordings.public_access;
+        let guarded = match routes::access(&path, public) {
             routes::Access::App => self.authenticate(peer, &request),
             routes::Access::Open => self.face.may_use_open(peer).map_err(auth::too_many),
             routes::Access::Bearer => self.face.may_try(peer).map_err(auth::too_many),

@@ -59,3 +59,9 @@ pub const PLACEMENT_ATTEMPTS_MAX: u8 = 3;
 
 /// Commands that wait for one node; more joins are refused. Below the link's own bound. `cluster/endpoint.rs`.
 pub const COMMANDS_PER_NODE_MAX: usize = common::limits::COMMANDS_PER_NODE_MAX / 2;
+
+/// Recordings that are kept, finished ones included: some 600 bytes each. `cluster/recording.rs`.
+pub const RECORDINGS_MAX: usize = 200_000;
+
+/// Recorders that a recording is tried on before it has failed. `cluster/recording/job.rs`.
+pub const RECORDERS_TRIED_MAX: usize = 3;

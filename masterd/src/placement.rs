@@ -34,7 +34,7 @@ pub struct Candidate<'a> {
     pub load_age: Option<Duration>,
     /// Stress that was promised to it and has not shown yet.
     pub reserved: f64,
-    /// Sessions now, and at most (0 is no limit).
+    /// Sessions (of a recorder: recordings) now, and at most (0 is no limit).
     pub sessions: (usize, u32),
     /// Counts placements; lower was chosen longer ago.
     pub placed: u64,
@@ -65,11 +65,23 @@ pub struct Plan {
 /// Reports older than this say nothing; a node that has never reported counts as idle.
 pub const LOAD_AGE_MAX: Duration = Duration::from_secs(3);
 
-/// Chooses a node; `wanted` is the only one (public id) that the session's creator accepts.
+/// What a node is chosen for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Work {
+    /// A recording: by a recorder.
+    Recording,
+    /// A session: by a media node.
+    Session,
+}
+
+/// Chooses a node; `wanted` is the only one (public id) that is accepted. For a recording only recorders are looked at.
 #[must_use]
-pub fn plan(candidates: &[Candidate<'_>], wanted: Option<&str>) -> Plan {
-    let mut judged: Vec<(&Candidate<'_>, Verdict)> =
-        candidates.iter().map(|candidate| (candidate, judge(candidate, wanted))).collect();
+pub fn plan(candidates: &[Candidate<'_>], work: Work, wanted: Option<&str>) -> Plan {
+    let mut judged: Vec<(&Candidate<'_>, Verdict)> = candidates
+        .iter()
+        .filter(|candidate| work == Work::Session || candidate.recorder)
+        .map(|candidate| (candidate, judge(candidate, work, wanted)))
+        .collect();
     judged.sort_by(|(a, one), (b, other)| {
         let rank = |verdict: &Verdict| verdict.score.unwrap_or(f64::INFINITY);
         rank(one).total_cmp(&rank(other)).then(a.placed.cmp(&b.placed)).then(a.node.cmp(&b.node))
@@ -78,9 +90,23 @@ pub fn plan(candidates: &[Candidate<'_>], wanted: Option<&str>) -> Plan {
     Plan { chosen, verdicts: judged.into_iter().map(|(_, verdict)| verdict).collect() }
 }
 
-fn judge(candidate: &Candidate<'_>, wanted: Option<&str>) -> Verdict {
+/// A plan without a node, in a sentence: none is there, or why each is refused.
+#[must_use]
+pub fn refusal(plan: &Plan, what: &str) -> String {
+    if plan.verdicts.is_empty() {
+        return format!("the cluster has no {what}");
+    }
+    let reasons: Vec<String> =
+        plan.verdicts.iter().take(REASONS_MAX).map(|it| format!("{}: {}", it.name, it.why)).collect();
+    format!("no {what} is free ({})", reasons.join("; "))
+}
+
+/// Nodes that a refusal names.
+const REASONS_MAX: usize = 5;
+
+fn judge(candidate: &Candidate<'_>, work: Work, wanted: Option<&str>) -> Verdict {
     let name = candidate.name.to_owned();
-    if let Some(why) = objection(candidate, wanted) {
+    if let Some(why) = objection(candidate, work, wanted) {
         return Verdict { name, score: None, why };
     }
     let (stress, cause) = score::stress(candidate.load);
@@ -90,11 +116,11 @@ fn judge(candidate: &Candidate<'_>, wanted: Option<&str>) -> Verdict {
 }
 
 /// Why a node cannot take a session at all.
-fn objection(candidate: &Candidate<'_>, wanted: Option<&str>) -> Option<String> {
+fn objection(candidate: &Candidate<'_>, work: Work, wanted: Option<&str>) -> Option<String> {
     if wanted.is_some_and(|wanted| wanted != candidate.name) {
         return Some("another media node was asked for".to_owned());
     }
-    if candidate.recorder {
+    if candidate.recorder && work == Work::Session {
         return Some("a recorder".to_owned());
     }
     if candidate.status != NodeStatus::Running {
@@ -111,9 +137,11 @@ fn objection(candidate: &Candidate<'_>, wanted: Option<&str>) -> Option<String> 
     }
     let (sessions, sessions_max) = candidate.sessions;
     if sessions_max > 0 && sessions >= sessions_max as usize {
-        return Some(format!("full: {sessions} sessions"));
+        let what = if work == Work::Session { "sessions" } else { "recordings" };
+        return Some(format!("full: {sessions} {what}"));
     }
-    candidate.tried.then(|| "refused this join already".to_owned())
+    let what = if work == Work::Session { "join" } else { "recording" };
+    candidate.tried.then(|| format!("refused this {what} already"))
 }
 
 #[cfg(test)]
@@ -142,9 +170,9 @@ mod tests {
         let idle = Load { cpu_permille: 80, ..Load::default() };
         let busy = Load { cpu_permille: 400, ..Load::default() };
         let mut nodes = [candidate(1, &busy, "media_a"), candidate(2, &idle, "media_b")];
-        assert_eq!(plan(&nodes, None).chosen, Some(NodeKey(2)));
+        assert_eq!(plan(&nodes, Work::Session, None).chosen, Some(NodeKey(2)));
         nodes[1].reserved = 0.9;
-        let plan = plan(&nodes, None);
+        let plan = plan(&nodes, Work::Session, None);
         assert_eq!(plan.chosen, Some(NodeKey(1)));
         assert_eq!(plan.verdicts[0].why, "stress 0.500 by cpu + reserved 0.000");
         assert_eq!(plan.verdicts[1].score.map(|it| (it * 100.0).round()), Some(100.0));
@@ -155,7 +183,7 @@ mod tests {
         let load = Load::default();
         let mut nodes = [candidate(1, &load, "media_a"), candidate(2, &load, "media_b")];
         nodes[0].placed = 5;
-        assert_eq!(plan(&nodes, None).chosen, Some(NodeKey(2)));
+        assert_eq!(plan(&nodes, Work::Session, None).chosen, Some(NodeKey(2)));
     }
 
     #[test]
@@ -180,9 +208,24 @@ mod tests {
             (Candidate { sessions: (2, 2), ..good.clone() }, None, "full: 2 sessions"),
             (Candidate { tried: true, ..good.clone() }, None, "refused this join already"),
         ] {
-            let plan = plan(&[bad], wanted);
+            let plan = plan(&[bad], Work::Session, wanted);
             assert_eq!((plan.chosen, plan.verdicts[0].why.as_str()), (None, why));
         }
-        assert_eq!(plan(&[good], Some("media_a")).chosen, Some(NodeKey(1)));
+        assert_eq!(plan(&[good], Work::Session, Some("media_a")).chosen, Some(NodeKey(1)));
+    }
+
+    #[test]
+    fn recordings_go_to_recorders_alone() {
+        let load = Load::default();
+        let media = candidate(1, &load, "media_a");
+        let full = Candidate { recorder: true, sessions: (2, 2), ..candidate(2, &load, "media_r1") };
+        let free = Candidate { recorder: true, sessions: (1, 2), ..candidate(3, &load, "media_r2") };
+        let nodes = [media.clone(), full.clone(), free];
+        let recorder = plan(&nodes, Work::Recording, None);
+        assert_eq!((recorder.chosen, recorder.verdicts.len()), (Some(NodeKey(3)), 2));
+        let none = plan(&nodes[..1], Work::Recording, None);
+        assert_eq!(refusal(&none, "recorder"), "the cluster has no recorder");
+        let none = plan(&[media, full], Work::Recording, None);
+        assert_eq!(refusal(&none, "recorder"), "no recorder is free (media_r1: full: 2 recordings)");
     }
 }

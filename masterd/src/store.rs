@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use common::id::Epoch;
 
 /// Version of the records' layout that this build reads and writes.
-pub const SCHEMA: u64 = 1;
+pub const SCHEMA: u64 = 2;
 
 /// Records as they are loaded: key and value.
 pub type Records = Vec<(Vec<u8>, Vec<u8>)>;

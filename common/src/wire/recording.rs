@@ -153,7 +153,9 @@ pub struct RosterEntry {
 }
 
 /// End a job and make its file ordinary. Answered with `Ok` at once; [`RecordingFact::Ready`] or
-/// [`RecordingFact::Failed`] follows. Idempotent.
+/// [`RecordingFact::Failed`] follows. Idempotent: of a job that is over already, by itself or in an earlier process of
+/// the recorder, that fact is reported once more, because its first report may have been lost. Answered with an error
+/// by a recorder that has no such job.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct RecordingStop {
     /// The job.

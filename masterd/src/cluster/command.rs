@@ -93,6 +93,7 @@ impl Core {
         match command.purpose {
             Purpose::Open(opening) => self.opening_failed(command.session, &opening, Refusal::NodeSilent),
             Purpose::Trickle { req, .. } => self.refuse(req, Refusal::NodeSilent),
+            Purpose::Job { recording, step } => self.job_unanswered(recording, step),
             Purpose::Bind { .. } | Purpose::Close | Purpose::Permit | Purpose::SessionOpen => {}
         }
     }
@@ -125,6 +126,7 @@ impl Core {
             }
             (Purpose::Trickle { req, endpoint }, result) => self.trickled(req, endpoint, result),
             (Purpose::Bind { endpoint }, OpResult::Err(error)) => self.bind_failed(endpoint, &error),
+            (Purpose::Job { recording, step }, result) => self.job_answered(node, recording, step, result),
             (Purpose::Bind { .. } | Purpose::Close | Purpose::Permit, _) => {}
         }
     }

@@ -112,6 +112,7 @@ impl Core {
             Purpose::Open(opening) => Some(opening.kind),
             Purpose::Bind { .. }
             | Purpose::Close
+            | Purpose::Job { .. }
             | Purpose::Permit
             | Purpose::SessionOpen
             | Purpose::Trickle { .. } => None,
@@ -296,6 +297,7 @@ impl Core {
                 };
                 self.emit(session, published);
                 self.refill_session(session);
+                self.stream_published(session);
             }
             EndpointKind::Slots => {
                 self.refills.insert(key);
@@ -438,7 +440,11 @@ impl Core {
             .commands_of(record.session)
             .filter(|(_, purpose)| match purpose {
                 Purpose::Bind { endpoint } | Purpose::Trickle { endpoint, .. } => *endpoint == key,
-                Purpose::Close | Purpose::Open(_) | Purpose::Permit | Purpose::SessionOpen => false,
+                Purpose::Close
+                | Purpose::Job { .. }
+                | Purpose::Open(_)
+                | Purpose::Permit
+                | Purpose::SessionOpen => false,
             })
             .map(|(op, _)| op)
             .collect();
@@ -488,6 +494,7 @@ impl Core {
             session.streams.remove(&stream);
             session.loud.retain(|it| *it != stream);
         }
+        self.rosters.insert(session);
     }
 
     /// Endpoints that receive a stream, or have pinned it.

@@ -108,6 +108,11 @@ impl Core {
         if self.logs.get(&session).is_none_or(|log| log.closed.is_none()) {
             return;
         }
+        // How its recording ends is still to be told.
+        let unfinished = |it| self.recordings.get(it).is_some_and(|it| it.record.session == session);
+        if self.running.iter().any(unfinished) {
+            return self.schedule(self.settings.events_kept, Timer::Closed(session));
+        }
         let Some(log) = self.logs.remove(&session) else { return };
         for event in &log.events {
             self.lazy.insert(RecordKey::Event(session, event.seq));

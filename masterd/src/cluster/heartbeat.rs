@@ -103,6 +103,7 @@ impl Core {
     fn lose(&mut self, key: NodeKey) {
         let leaving = self.nodes.get(&key).is_some_and(|it| {
             it.sessions.is_empty()
+                && it.jobs.is_empty()
                 && !it.record.drain
                 && matches!(it.record.status, NodeStatus::Terminating | NodeStatus::WaitingIdleToTerminate)
         });

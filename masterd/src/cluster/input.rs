@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::id::{BootId, NodeKey, OpId, SessionKey};
 use common::wire::node::{FromNode, Hello, ToNode};
 
-use super::op::{Actor, Event, Op, Query, Reply, RequestId, UnixMillis, ViewerId};
+use super::op::{Actor, Event, Op, Query, RecordingNotice, Reply, RequestId, UnixMillis, ViewerId};
 
 /// The two clocks at one moment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -179,6 +179,18 @@ pub struct CoreSettings {
     pub lost_kept: Duration,
     /// What `MEDIA_SERVER_PREFERRED` means, upper case; none is every codec.
     pub video_codec_preferred: Option<String>,
+    /// Time for a recording to begin; then it has failed.
+    pub recording_start_timeout: Duration,
+    /// A stop that waits for complete files is answered after this in any case.
+    pub recording_stop_timeout: Duration,
+    /// A recording in whose session nobody publishes is stopped after this; zero: with the last participant.
+    pub recording_autostop: Duration,
+    /// Recordings of a recorder that was lost this long ago are stopped.
+    pub recorder_grace: Duration,
+    /// Who is told of recordings.
+    pub recording_notice: RecordingNotice,
+    /// Prefix of the URLs of recordings, with its trailing slash.
+    pub recordings_url: String,
 }
 
 impl Default for CoreSettings {
@@ -200,6 +212,12 @@ impl Default for CoreSettings {
             reservation_decay: Duration::from_secs(90),
             lost_kept: Duration::from_secs(24 * 3600),
             video_codec_preferred: None,
+            recording_start_timeout: Duration::from_secs(15),
+            recording_stop_timeout: Duration::from_secs(25),
+            recording_autostop: Duration::from_secs(120),
+            recorder_grace: Duration::from_secs(10),
+            recording_notice: RecordingNotice::default(),
+            recordings_url: "https://localhost:4443/openvidu/recordings/".to_owned(),
         }
     }
 }

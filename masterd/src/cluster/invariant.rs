@@ -3,14 +3,15 @@
 //! What is always true between two inputs. Asserted by tests and by the simulator, on what the last input touched and
 //! in full.
 
-use common::id::{ConnectionKey, EndpointKey, NodeKey, SessionKey};
+use common::id::{ConnectionKey, EndpointKey, NodeKey, RecordingKey, SessionKey};
 use common::wire::node::EndpointKind;
 
 use super::Core;
 use super::model::Purpose;
-use super::op::NodeStatus;
+use super::op::{NodeStatus, RecordingStatus};
 use super::receive::lineup;
 use super::record::RecordKey;
+use super::recording::text::parse_id;
 
 impl Core {
     /// Asserts every invariant of the state.
@@ -30,9 +31,13 @@ impl Core {
         for key in self.nodes.keys() {
             self.check_node(*key);
         }
+        for key in self.recordings.keys() {
+            self.check_recording(*key);
+        }
         for key in self.logs.keys() {
             self.check_log(*key);
         }
+        assert_eq!(self.recording_names.len(), self.recordings.len(), "every recording has one name");
         assert_eq!(self.tokens.len(), self.connections.len(), "every connection has one token");
         assert_eq!(self.connection_names.len(), self.connections.len(), "every connection has one name");
         assert_eq!(self.session_names.len(), self.sessions.len(), "every session has one name");
@@ -45,7 +50,10 @@ impl Core {
             assert!(self.logs[&it.session].viewers.contains(viewer), "viewer {viewer} reads its log");
         }
         assert!(
-            self.refills.is_empty() && self.unsent.is_empty() && self.dirty.is_empty(),
+            self.refills.is_empty()
+                && self.rosters.is_empty()
+                && self.unsent.is_empty()
+                && self.dirty.is_empty(),
             "nothing is left over"
         );
     }
@@ -63,6 +71,7 @@ impl Core {
                 RecordKey::Endpoint(key) if self.endpoints.contains_key(key) => self.check_endpoint(*key),
                 RecordKey::Event(key, _) if self.logs.contains_key(key) => self.check_log(*key),
                 RecordKey::Node(key) if self.nodes.contains_key(key) => self.check_node(*key),
+                RecordKey::Recording(key) if self.recordings.contains_key(key) => self.check_recording(*key),
                 RecordKey::Session(key) if self.sessions.contains_key(key) => self.check_session(*key),
                 // Gone, or without an invariant of their own.
                 RecordKey::Closed(_)
@@ -71,6 +80,7 @@ impl Core {
                 | RecordKey::Endpoint(_)
                 | RecordKey::Event(..)
                 | RecordKey::Node(_)
+                | RecordKey::Recording(_)
                 | RecordKey::Session(_) => {}
             }
         }
@@ -80,7 +90,13 @@ impl Core {
         let session = &self.sessions[&key];
         assert_eq!(self.session_names.get(&session.record.name), Some(&key), "{key} is found by its name");
         let present = self.participants(key) + session.openings.len();
-        assert!(!session.record.active || present > 0, "{key} is active although nobody is in it");
+        let is_kept = present > 0 || session.autostop_at.is_some();
+        assert!(!session.record.active || is_kept, "{key} is active although nobody is in it");
+        assert!(session.autostop_at.is_none() || session.recording.is_some(), "{key} waits for no recording");
+        if let Some(recording) = session.recording {
+            let record = &self.recordings[&recording].record;
+            assert!(record.session == key && record.status.is_running(), "{key} is recorded by {recording}");
+        }
         assert!(session.record.active || self.participants(key) == 0, "{key} is not active although joined");
         if !session.record.active && session.openings.is_empty() {
             assert!(session.record.home.is_none(), "{key} has a home before anybody joined");
@@ -162,6 +178,31 @@ impl Core {
             let publisher = self.publisher(record.session, stream).expect("a received stream is published");
             assert_ne!(publisher.connection, record.connection, "{key} plays its own stream");
         }
+    }
+
+    fn check_recording(&self, key: RecordingKey) {
+        let recording = &self.recordings[&key];
+        let record = &recording.record;
+        let (session, number) = parse_id(&record.id).expect("a recording has a name");
+        assert_eq!(
+            self.recording_names.get(&(session.to_owned(), number)),
+            Some(&key),
+            "{key} is found by its name"
+        );
+        let unfinished = record.status.is_unfinished();
+        assert_eq!(self.running.contains(&key), unfinished, "{key} is among the unfinished as it should");
+        assert!(!(record.deleting && record.status.is_running()), "{key} is removed while it runs");
+        if record.status.is_running() {
+            let recorded = self.sessions[&record.session].recording;
+            assert_eq!(recorded, Some(key), "the session of {key} knows that it is recorded");
+        }
+        if let Some(node) = record.recorder.and_then(|it| self.nodes.get(&it)) {
+            assert_eq!(node.jobs.contains(&key), unfinished, "{key} is in its recorder's table as it should");
+        }
+        let waits = !recording.waiters.is_empty();
+        assert!(!waits || recording.due.is_some(), "somebody waits for {key} without a limit");
+        let reason = matches!(record.status, RecordingStatus::Stopped | RecordingStatus::Ready);
+        assert!(!reason || record.reason.is_some(), "{key} was stopped without a reason");
     }
 
     fn check_node(&self, key: NodeKey) {

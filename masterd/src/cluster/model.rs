@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::{
-    BootId, ConnectionKey, EndpointKey, EventSeq, Generation, NodeKey, OpId, SessionKey, StreamKey,
+    BootId, ConnectionKey, EndpointKey, EventSeq, Generation, NodeKey, OpId, RecordingKey, SessionKey,
+    StreamKey,
 };
 use common::wire::node::{EndpointAt, EndpointKind, Load, ToNode};
+use common::wire::recording::RecordingAt;
 
-use super::op::{ClientInfo, Event, PublishOptions, RequestId, UnixMillis, ViewerId};
-use super::record::{ClosedRecord, ConnectionRecord, EndpointRecord, NodeRecord, SessionRecord};
+use super::op::{ClientInfo, Event, PublishOptions, RecordingProgress, RequestId, UnixMillis, ViewerId};
+use super::record::{
+    ClosedRecord, ConnectionRecord, EndpointRecord, NodeRecord, RecordingRecord, SessionRecord,
+};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -32,6 +36,10 @@ pub(crate) struct Session {
     pub(crate) participants_max: usize,
     /// Link of the home node by which it confirmed the session; 0 is none since the start of masterd.
     pub(crate) confirmed_link: u64,
+    /// The recording that is starting or runs.
+    pub(crate) recording: Option<RecordingKey>,
+    /// When that is stopped unless somebody publishes.
+    pub(crate) autostop_at: Option<Duration>,
 }
 
 impl Session {
@@ -46,6 +54,8 @@ impl Session {
             tried: BTreeSet::new(),
             participants_max: 0,
             confirmed_link: 0,
+            recording: None,
+            autostop_at: None,
         }
     }
 }
@@ -102,6 +112,8 @@ pub(crate) struct Node {
     pub(crate) load_at: Option<Duration>,
     /// Sessions whose home it is.
     pub(crate) sessions: BTreeSet<SessionKey>,
+    /// Recordings that are not finished and run or lie here.
+    pub(crate) jobs: BTreeSet<RecordingKey>,
     /// Unanswered commands.
     pub(crate) commands: BTreeSet<OpId>,
     /// Newest event taken in.
@@ -127,6 +139,7 @@ impl Node {
             load: Load::default(),
             load_at: None,
             sessions: BTreeSet::new(),
+            jobs: BTreeSet::new(),
             commands: BTreeSet::new(),
             event_seq: 0,
             inventory: Inventoried::default(),
@@ -174,6 +187,49 @@ pub(crate) enum Link {
 pub(crate) struct Inventoried {
     pub(crate) sessions: BTreeMap<SessionKey, Generation>,
     pub(crate) endpoints: BTreeMap<EndpointKey, EndpointAt>,
+    pub(crate) recordings: BTreeMap<RecordingKey, RecordingAt>,
+}
+
+/// A recording, finished or not.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) record: RecordingRecord,
+    /// Requests that are answered when it gets there.
+    pub(crate) waiters: Vec<(Waiter, RequestId)>,
+    /// When a start has failed or a waiting stop or removal is answered as it is.
+    pub(crate) due: Option<Duration>,
+    pub(crate) progress: RecordingProgress,
+    /// Recorders that have refused it.
+    pub(crate) tried: BTreeSet<NodeKey>,
+    /// The recorder was told to start it.
+    pub(crate) told: bool,
+    /// Link of the recorder by which it confirmed the job; 0 is none since the start of masterd.
+    pub(crate) confirmed_link: u64,
+}
+
+impl Recording {
+    pub(crate) fn new(record: RecordingRecord) -> Self {
+        Self {
+            record,
+            waiters: Vec::new(),
+            due: None,
+            progress: RecordingProgress::default(),
+            tried: BTreeSet::new(),
+            told: false,
+            confirmed_link: 0,
+        }
+    }
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Waiter {
+    /// That the files are gone.
+    Delete,
+    /// That it runs.
+    Start,
+    /// That its files are complete.
+    Stop,
 }
 
 /// Load that a placed session will bring, in stress.
@@ -225,10 +281,28 @@ pub(crate) struct Command {
 pub(crate) enum Purpose {
     Bind { endpoint: EndpointKey },
     Close,
+    Job { recording: RecordingKey, step: JobStep },
     Open(Box<Opening>),
     Permit,
     SessionOpen,
     Trickle { req: RequestId, endpoint: EndpointKey },
+}
+
+/// What a command does for a recording.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum JobStep {
+    /// At the recorder: remove its files.
+    Delete,
+    /// At the media node: let the recorder in.
+    Grant,
+    /// At the media node: no longer.
+    Revoke,
+    /// At the recorder: who is there now.
+    Roster,
+    /// At the recorder: begin.
+    Start,
+    /// At the recorder: end.
+    Stop,
 }
 
 /// A media resource that is being opened. Soft: when masterd dies, nothing has happened.
@@ -248,6 +322,8 @@ pub(crate) struct Opening {
 /// Something that is due at some time. A timer whose reason has gone does nothing when it fires.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Timer {
+    /// A recording of a session in which nobody publishes is stopped.
+    AutoStop(SessionKey),
     /// A closed session's events are no longer kept.
     Closed(SessionKey),
     /// A command is to be sent again or given up.
@@ -262,4 +338,8 @@ pub(crate) enum Timer {
     Idle(ConnectionKey),
     /// What a node runs and nobody wants is closed.
     Orphans(NodeKey),
+    /// A recorder that is not heard any more is given up.
+    RecorderGone(NodeKey),
+    /// A recording's start, stop or removal takes too long.
+    Recording(RecordingKey),
 }

@@ -26,6 +26,7 @@ impl Core {
         if known == Some(false) {
             self.crash(key);
             self.fail_commands(key);
+            self.recorder_restarted(key);
         }
         let name = self.node_name(key, hello);
         let (core_time, unix) = (self.core_time(), self.now.unix);
@@ -42,6 +43,7 @@ impl Core {
                 capacity: hello.capacity,
                 launched_at: unix,
                 lost_at: None,
+                media_link: Vec::new(),
             };
             Node::new(record, core_time, unix)
         });
@@ -53,6 +55,7 @@ impl Core {
         record.program.clone_from(&hello.program);
         record.recorder = hello.role == Role::Recorder;
         record.capacity = hello.capacity;
+        record.media_link.clone_from(&hello.media_link);
         node.link = Link::Up { since: unix };
         node.links += 1;
         node.heard_at = core_time;
@@ -124,7 +127,7 @@ impl Core {
             return;
         }
         node.link = Link::Down { since: unix, was_up_since: node.connected_at() };
-        let idle = node.sessions.is_empty();
+        let idle = node.sessions.is_empty() && node.jobs.is_empty();
         // One that was told to go, and has nothing left, has gone.
         if node.record.status == NodeStatus::Terminating
             || (node.record.status == NodeStatus::WaitingIdleToTerminate && idle && !node.record.drain)
@@ -194,11 +197,9 @@ impl Core {
                 }
             }
             NodeFact::Drained => self.set_status(key, NodeStatus::Terminating),
+            NodeFact::Recording(report) => self.recording_report(key, report),
             // About endpoints that are closed by now, and first media of a track, on which nothing depends.
-            NodeFact::Transport { .. }
-            | NodeFact::Slot { .. }
-            | NodeFact::Track { .. }
-            | NodeFact::Recording(_) => {}
+            NodeFact::Transport { .. } | NodeFact::Slot { .. } | NodeFact::Track { .. } => {}
         }
     }
 
@@ -244,6 +245,7 @@ impl Core {
                 self.rehome(session, key, &Refusal::NodeSilent);
             }
         }
+        self.recorder_lost(key);
     }
 
     /// Nothing that was asked of a node's earlier process will be answered.
@@ -275,6 +277,7 @@ impl Core {
         if self.nodes.get(&key).is_none_or(|it| !it.sessions.is_empty()) {
             return;
         }
+        self.give_up_jobs(key);
         self.set_status(key, NodeStatus::Terminated);
         self.fail_commands(key);
         if let Some(node) = self.nodes.remove(&key) {

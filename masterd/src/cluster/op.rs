@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use common::id::{DecisionKey, EventSeq, NodeKey, SessionKey};
+use common::id::{DecisionKey, EventSeq, NodeKey, RecordingKey, SessionKey};
 use common::wire::node::{MediaKind, NodeError, SlotGap};
 
 /// Pairs an operation with its reply. Made by the face.
@@ -105,6 +105,27 @@ pub enum Op {
         /// True to drain.
         on: bool,
     },
+    /// By the application: remove a recording that does not run, with its files. Answered when the recorder has removed
+    /// them, or at once when it is away: they are removed at its return. [`Reply::Done`].
+    RecordingDelete {
+        /// Public name.
+        recording: String,
+    },
+    /// By the application: record a session. Answered when the recording really runs, or has failed.
+    /// [`Reply::Recording`].
+    RecordingStart {
+        /// Public name of the session.
+        session: String,
+        /// What and how; none is what the session was created with.
+        properties: Option<Box<RecordingProperties>>,
+    },
+    /// By the application: end a recording. [`Reply::Recording`].
+    RecordingStop {
+        /// Public name.
+        recording: String,
+        /// Answer when its files are complete (or after `recording_stop_timeout`), not at once.
+        wait: bool,
+    },
     /// Send a signal. [`Reply::Done`].
     Signal {
         /// Public name; none for a bearer, whose own session it is.
@@ -170,6 +191,13 @@ pub enum Query {
         /// `media_...`.
         node: String,
     },
+    /// One recording. [`Reply::Recording`].
+    Recording {
+        /// Public name.
+        recording: String,
+    },
+    /// All recordings, oldest first. [`Reply::Recordings`].
+    Recordings,
     /// Placement decisions, newest first, of one session or of all. [`Reply::Decisions`].
     Decisions {
         /// Public name.
@@ -192,10 +220,135 @@ pub struct SessionProperties {
     pub forced_video_codec: String,
     /// As asked or configured.
     pub allow_transcoding: bool,
-    /// JSON text of the checked `defaultRecordingProperties`, as it is shown in responses.
-    pub default_recording: String,
+    /// `defaultRecordingProperties`: how the session is recorded unless told otherwise.
+    pub default_recording: RecordingProperties,
     /// `media_...` that must host the session.
     pub media_node: Option<String>,
+}
+
+/// How a session is recorded. All checks of form are the face's.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RecordingProperties {
+    /// Name of the file without its extension; empty is the recording's public name.
+    pub name: String,
+    /// One film, or one file for each stream.
+    pub mode: OutputMode,
+    /// Record sound.
+    pub has_audio: bool,
+    /// Record pictures.
+    pub has_video: bool,
+    /// `BEST_FIT`, `CUSTOM`, ...
+    pub layout: String,
+    /// Folder or URL of a custom layout.
+    pub custom_layout: String,
+    /// Of the film, in pixels.
+    pub width: u16,
+    /// Of the film, in pixels.
+    pub height: u16,
+    /// Of the film, in frames a second.
+    pub frame_rate: u16,
+    /// Shown only: nothing here needs it.
+    pub shm_size: u64,
+    /// A stream without media does not fail the recording. Individual only.
+    pub ignore_failed_streams: bool,
+    /// `media_...` that was asked for.
+    pub media_node: Option<String>,
+}
+
+impl Default for RecordingProperties {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            mode: OutputMode::default(),
+            has_audio: true,
+            has_video: true,
+            layout: "BEST_FIT".to_owned(),
+            custom_layout: String::new(),
+            width: 1280,
+            height: 720,
+            frame_rate: 25,
+            shm_size: 536_870_912,
+            ignore_failed_streams: false,
+            media_node: None,
+        }
+    }
+}
+
+impl RecordingProperties {
+    /// It becomes a film with pictures.
+    #[must_use]
+    pub const fn is_film(&self) -> bool {
+        !matches!(self.mode, OutputMode::Individual) && self.has_video
+    }
+
+    /// Extension of the file, without the dot.
+    #[must_use]
+    pub const fn extension(&self) -> &'static str {
+        match self.mode {
+            OutputMode::Individual => "zip",
+            OutputMode::Composed | OutputMode::ComposedQuickStart if self.has_video => "mp4",
+            OutputMode::Composed | OutputMode::ComposedQuickStart => "webm",
+        }
+    }
+}
+
+/// What a recording becomes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum OutputMode {
+    /// One film.
+    #[default]
+    Composed,
+    /// One film; OpenVidu keeps a browser running for it, here it is the same as `Composed`.
+    ComposedQuickStart,
+    /// An archive with one file for each stream.
+    Individual,
+}
+
+/// Where a recording is on its way; it only goes forward.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize,
+)]
+pub enum RecordingStatus {
+    /// Asked for; no file yet.
+    #[default]
+    Starting,
+    /// It runs.
+    Started,
+    /// It has ended; its files are being completed.
+    Stopped,
+    /// Its files are complete.
+    Ready,
+    /// It came to nothing, or what there is cannot be completed.
+    Failed,
+}
+
+impl RecordingStatus {
+    /// Neither ready nor failed.
+    #[must_use]
+    pub const fn is_unfinished(self) -> bool {
+        matches!(self, Self::Starting | Self::Started | Self::Stopped)
+    }
+
+    /// The session is being recorded.
+    #[must_use]
+    pub const fn is_running(self) -> bool {
+        matches!(self, Self::Starting | Self::Started)
+    }
+}
+
+/// Who is told that a recording starts and stops (`OPENVIDU_RECORDING_NOTIFICATION`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingNotice {
+    /// Everybody.
+    All,
+    /// Moderators.
+    Moderator,
+    /// Nobody.
+    None,
+    /// Moderators and publishers.
+    #[default]
+    PublisherModerator,
 }
 
 /// What a connection may do.
@@ -292,7 +445,13 @@ pub enum Reply {
         streams: Vec<(String, StreamView)>,
         /// What the connection's slots hold now; empty sections are left out.
         slots: Vec<SlotView>,
+        /// Public name and file name of the recording that runs, where this connection is told of it.
+        recording: Option<(String, String)>,
     },
+    /// A recording.
+    Recording(Box<RecordingView>),
+    /// Recordings.
+    Recordings(Vec<RecordingView>),
     /// Not carried out; nothing has changed.
     Refused(Refusal),
     /// A session.
@@ -334,12 +493,33 @@ pub enum Refusal {
         /// Public name.
         session: String,
     },
+    /// No recorder can take the recording.
+    #[error("{why}")]
+    NoRecorder {
+        /// For humans.
+        why: String,
+    },
     /// The media node refused.
     #[error(transparent)]
     Node(NodeError),
     /// The media node did not answer in time or was lost.
     #[error("the media node did not answer")]
     NodeSilent,
+    /// The session is being recorded already, or is one that cannot be recorded.
+    #[error("the session is being recorded already, or its media does not pass the server")]
+    RecordingConflict,
+    /// The recording came to nothing, or cannot be removed.
+    #[error("{why}")]
+    RecordingFailed {
+        /// For humans.
+        why: String,
+    },
+    /// The recording runs: it must be stopped first.
+    #[error("the recording has not been stopped")]
+    RecordingRunning,
+    /// The recording has not begun yet.
+    #[error("the recording is still starting")]
+    RecordingStarting,
     /// The connection's role does not allow it.
     #[error("the connection's role does not allow this")]
     Role,
@@ -364,6 +544,9 @@ pub enum Refusal {
     /// No such media node.
     #[error("unknown media node")]
     UnknownNode,
+    /// No such recording, or it is not in a state for this.
+    #[error("unknown recording")]
+    UnknownRecording,
     /// No such media resource of this connection.
     #[error("unknown media resource")]
     UnknownResource,
@@ -388,6 +571,10 @@ pub struct SessionView {
     pub properties: SessionProperties,
     /// `media_...` once the first participant has joined.
     pub media_node: Option<String>,
+    /// Somebody has joined.
+    pub active: bool,
+    /// A recording of it is starting or runs.
+    pub recording: bool,
     /// Active connections in the order of joining, then pending ones in the order of creation.
     pub connections: Vec<ConnectionView>,
 }
@@ -464,6 +651,54 @@ pub struct EndpointView {
     pub ice_servers: Vec<IceServer>,
 }
 
+/// A recording as shown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RecordingView {
+    /// Its key.
+    pub key: RecordingKey,
+    /// Public name, and the name of its folder.
+    pub id: String,
+    /// Public name of the session.
+    pub session: String,
+    /// When the session began.
+    pub session_started: UnixMillis,
+    /// When the recording was asked for.
+    pub created_at: UnixMillis,
+    /// Where it is on its way.
+    pub status: RecordingStatus,
+    /// As asked for; `name` is never empty.
+    pub properties: RecordingProperties,
+    /// Bytes; 0 until its files are complete.
+    pub size_bytes: u64,
+    /// Length; 0 until its files are complete.
+    pub duration_ms: u64,
+    /// Why it was stopped.
+    pub reason: Option<Reason>,
+    /// Why it failed, or what is to be known of it; for humans.
+    pub why: String,
+    /// How far it is, as its recorder says.
+    pub progress: RecordingProgress,
+    /// Recorder that has its files; none when that has left the cluster.
+    pub recorder: Option<NodeKey>,
+    /// `media_...` of the recorder.
+    pub recorder_name: Option<String>,
+    /// The recorder is connected: the files can be read.
+    pub recorder_connected: bool,
+    /// `media_...` that hosts or hosted the session.
+    pub media_node: String,
+}
+
+/// How far a recording is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RecordingProgress {
+    /// Recorded time.
+    pub duration_ms: u64,
+    /// Bytes on the recorder's disk.
+    pub size_bytes: u64,
+    /// Something that an operator should know; empty for none.
+    pub warning: String,
+}
+
 /// States of a media node, as OpenVidu names them, and `Lost`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum NodeStatus {
@@ -519,6 +754,9 @@ pub struct NodeView {
     pub reserved: f64,
     /// Public names of its sessions.
     pub sessions: Vec<String>,
+    /// Public names of recordings that are not finished: of a recorder its jobs, of a media node the films of its
+    /// sessions.
+    pub recordings: Vec<String>,
     /// Program and version.
     pub program: String,
     /// True for a recorder.
@@ -534,6 +772,8 @@ pub struct DecisionView {
     pub at: UnixMillis,
     /// Public name of the session.
     pub session: String,
+    /// Public name of the recording, where the decision was about a recorder.
+    pub recording: Option<String>,
     /// `media_...` that was chosen.
     pub chosen: Option<String>,
     /// Every node that was looked at, best first: id, score, why it was refused or how the score came about.
@@ -687,6 +927,47 @@ pub enum Fact {
         /// Now.
         to: NodeStatus,
     },
+    /// A recording runs. For those who are told of recordings.
+    RecordingStarted {
+        /// Its public name.
+        id: String,
+        /// Name of its file.
+        name: String,
+    },
+    /// A recording has ended. For those who are told of recordings.
+    RecordingStopped {
+        /// Its public name.
+        id: String,
+        /// Name of its file.
+        name: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// A recording has another status. For the application.
+    RecordingStatusChanged(Box<RecordingEvent>),
+}
+
+/// A recording as it was when its status changed.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RecordingEvent {
+    /// Its public name.
+    pub id: String,
+    /// As asked for; `name` is never empty.
+    pub properties: RecordingProperties,
+    /// When it was asked for: `startTime` of all its events but the first, which begins now.
+    pub created_at: UnixMillis,
+    /// The new status.
+    pub status: RecordingStatus,
+    /// Bytes; 0 before `Ready` and `Failed`.
+    pub size_bytes: u64,
+    /// Length; 0 before `Ready` and `Failed`.
+    pub duration_ms: u64,
+    /// Why it was stopped; none before, and for one that never ran.
+    pub reason: Option<Reason>,
+    /// Why it failed, or what is to be known of it; for humans.
+    pub why: String,
+    /// `media_...` that hosts or hosted the session.
+    pub media_node: String,
 }
 
 /// Why something ended, as OpenVidu names it.
@@ -712,6 +993,8 @@ pub enum Reason {
     NetworkDisconnect,
     /// `nodeCrashed`.
     NodeCrashed,
+    /// `recordingStoppedByServer`.
+    RecordingStoppedByServer,
     /// `sessionClosedByServer`.
     SessionClosedByServer,
     /// `unpublish`.

@@ -13,7 +13,7 @@ use super::model::{Node, Opening, Purpose, Reservation};
 use super::op::{NodeStatus, Refusal};
 use super::record::{DecisionRecord, Home, RecordKey};
 use crate::limits::{DECISIONS_MAX, PLACEMENT_ATTEMPTS_MAX, VERDICTS_PER_DECISION_MAX};
-use crate::placement::{self, Candidate};
+use crate::placement::{self, Candidate, Work};
 
 impl Core {
     /// The session's node; chosen now if it has none.
@@ -28,9 +28,10 @@ impl Core {
             .iter()
             .map(|(node, live)| self.candidate(*node, live, session.tried.contains(node)))
             .collect();
-        let plan = placement::plan(&candidates, session.record.properties.media_node.as_deref());
+        let wanted = session.record.properties.media_node.as_deref();
+        let plan = placement::plan(&candidates, Work::Session, wanted);
         let chosen = plan.chosen;
-        self.keep_decision(&name, plan);
+        self.keep_decision(&name, None, plan);
         let node = chosen.ok_or_else(|| Refusal::NoMediaNode { session: name.clone() })?;
         let stress = self.sizes.expected_stress(&name);
         self.placements += 1;
@@ -43,7 +44,7 @@ impl Core {
         Ok(node)
     }
 
-    fn candidate<'a>(&self, key: NodeKey, node: &'a Node, tried: bool) -> Candidate<'a> {
+    pub(crate) fn candidate<'a>(&self, key: NodeKey, node: &'a Node, tried: bool) -> Candidate<'a> {
         Candidate {
             node: key,
             name: &node.record.name,
@@ -54,7 +55,7 @@ impl Core {
             load: &node.load,
             load_age: node.load_at.map(|at| self.core_time().saturating_sub(at)),
             reserved: self.reserved(node),
-            sessions: (node.sessions.len(), node.record.capacity.sessions_max),
+            sessions: (node.sessions.len() + node.jobs.len(), node.record.capacity.sessions_max),
             placed: node.placed,
             tried,
         }
@@ -100,12 +101,14 @@ impl Core {
         self.command(node, key, message.into(), Purpose::SessionOpen, None);
     }
 
-    fn keep_decision(&mut self, session: &str, plan: placement::Plan) {
+    /// Keeps a decision for reading; `recording` is set where it is about a recorder.
+    pub(crate) fn keep_decision(&mut self, session: &str, recording: Option<String>, plan: placement::Plan) {
         let chosen = plan.chosen.and_then(|it| self.nodes.get(&it)).map(|it| it.record.name.clone());
         let verdicts = plan.verdicts.into_iter().take(VERDICTS_PER_DECISION_MAX);
         let record = DecisionRecord {
             at: self.now.unix,
             session: session.to_owned(),
+            recording,
             chosen,
             verdicts: verdicts.map(|it| (it.name, it.score, it.why)).collect(),
         };

@@ -42,6 +42,11 @@ impl Core {
                 let view = self.connection_view(key).ok_or(Refusal::UnknownConnection)?;
                 Ok(Reply::Connection(Box::new(view)))
             }
+            Query::Recording { recording } => {
+                let view = self.find_recording(recording).map(|key| self.recording_view(key))?;
+                Ok(Reply::Recording(Box::new(view.ok_or(Refusal::UnknownRecording)?)))
+            }
+            Query::Recordings => Ok(Reply::Recordings(self.recording_views())),
             Query::Nodes => {
                 Ok(Reply::Nodes(self.nodes.keys().filter_map(|key| self.node_view(*key)).collect()))
             }
@@ -58,7 +63,8 @@ impl Core {
     fn own(&self, token: &str) -> Result<Reply, Refusal> {
         let key = self.bearer(token)?;
         let connection = self.connection_view(key).ok_or(Refusal::Token)?;
-        let session_key = self.connections.get(&key).map(|it| it.record.session).ok_or(Refusal::Token)?;
+        let record = self.connections.get(&key).map(|it| &it.record).ok_or(Refusal::Token)?;
+        let (session_key, role) = (record.session, record.properties.role);
         let session = self.sessions.get(&session_key).ok_or(Refusal::Token)?;
         let mut streams: Vec<(StreamKey, String, StreamView)> = session
             .streams
@@ -77,6 +83,7 @@ impl Core {
             connection: Box::new(connection),
             streams: streams.into_iter().map(|(_, publisher, view)| (publisher, view)).collect(),
             slots,
+            recording: self.recording_notice(session_key, role),
         })
     }
 
@@ -115,6 +122,8 @@ impl Core {
             created_at: record.created_at,
             properties: record.properties.clone(),
             media_node: home.map(|it| it.record.name.clone()),
+            active: record.active,
+            recording: self.sessions.get(&key)?.recording.is_some(),
             connections: self
                 .connections_in_order(key)
                 .into_iter()
@@ -180,9 +189,18 @@ impl Core {
                 .filter(|it| it.record.active)
                 .map(|it| it.record.name.clone())
                 .collect(),
+            recordings: self.recordings_at(key),
             program: record.program.clone(),
             recorder: record.recorder,
         })
+    }
+
+    /// Unfinished recordings of a recorder, or unfinished films of a media node's sessions.
+    fn recordings_at(&self, key: NodeKey) -> Vec<String> {
+        let running = self.running.iter().filter_map(|it| self.recordings.get(it)).map(|it| &it.record);
+        let here =
+            running.filter(|it| it.recorder == Some(key) || it.source == key && it.properties.is_film());
+        here.map(|it| it.id.clone()).collect()
     }
 
     fn decision_views(&self, session: Option<&str>) -> Vec<DecisionView> {
@@ -194,6 +212,7 @@ impl Core {
                 key: *key,
                 at: it.at,
                 session: it.session.clone(),
+                recording: it.recording.clone(),
                 chosen: it.chosen.clone(),
                 verdicts: it.verdicts.clone(),
             })
@@ -223,6 +242,8 @@ impl Core {
             ("commands", count(self.commands.len())),
             ("timers", count(self.timers.len())),
             ("decisions", count(self.decisions.len())),
+            ("recordings", count(self.recordings.len())),
+            ("recordings_unfinished", count(self.running.len())),
             ("nodes", count(self.nodes.len())),
             ("nodes_connected", count(self.nodes.values().filter(|it| it.is_connected()).count())),
             ("outputs_held", count(self.outbox.held_count())),

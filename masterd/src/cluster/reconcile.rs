@@ -61,12 +61,15 @@ impl Core {
     /// Takes in a chunk; with the last one the node's inventory is complete.
     pub(crate) fn inventory(&mut self, key: NodeKey, chunk: Inventory) {
         let Some(node) = self.nodes.get_mut(&key) else { return };
-        let taken = node.inventory.sessions.len() + node.inventory.endpoints.len();
-        if taken + chunk.sessions.len() + chunk.endpoints.len() > INVENTORY_MAX {
+        let known = &node.inventory;
+        let taken = known.sessions.len() + known.endpoints.len() + known.recordings.len();
+        let more = chunk.sessions.len() + chunk.endpoints.len() + chunk.recordings.len();
+        if taken + more > INVENTORY_MAX {
             return;
         }
         node.inventory.sessions.extend(chunk.sessions);
         node.inventory.endpoints.extend(chunk.endpoints.into_iter().map(|it| (it.endpoint, it)));
+        node.inventory.recordings.extend(chunk.recordings.into_iter().map(|it| (it.recording, it)));
         if !chunk.last {
             return;
         }
@@ -75,6 +78,7 @@ impl Core {
         for session in sessions {
             self.reconcile_session(key, session, &inventory);
         }
+        self.reconcile_recordings(key, &inventory);
         self.find_orphans(key, inventory);
     }
 
@@ -95,8 +99,14 @@ impl Core {
             && session.openings.is_empty()
         {
             session.record.home = None;
+            let recording = session.recording;
             self.dirty.insert(RecordKey::Session(key));
             self.leave_home(key, node);
+            // Only its recording has kept an emptied session.
+            if let Some(recording) = recording {
+                self.stop_recording(recording, Reason::NodeCrashed);
+                self.end_if_unrecorded(key, Reason::NodeCrashed);
+            }
         }
     }
 
@@ -128,6 +138,7 @@ impl Core {
         let told = self.commands.values().any(|it| match &it.purpose {
             Purpose::Bind { endpoint } => *endpoint == key,
             Purpose::Close
+            | Purpose::Job { .. }
             | Purpose::Open(_)
             | Purpose::Permit
             | Purpose::SessionOpen
@@ -148,8 +159,10 @@ impl Core {
         orphans.endpoints.retain(|endpoint, at| {
             !self.endpoints.contains_key(endpoint) && !orphans.sessions.contains_key(&at.session)
         });
+        orphans.recordings.retain(|recording, at| at.running && !self.is_job_of(key, *recording));
         let due = self.now.mono + self.settings.orphan_grace;
-        let found = !(orphans.sessions.is_empty() && orphans.endpoints.is_empty());
+        let found =
+            !(orphans.sessions.is_empty() && orphans.endpoints.is_empty() && orphans.recordings.is_empty());
         if let Some(node) = self.nodes.get_mut(&key) {
             node.orphans = orphans;
             node.orphans_due = found.then_some(due);
@@ -172,6 +185,9 @@ impl Core {
         }
         node.orphans_due = None;
         let orphans = std::mem::take(&mut node.orphans);
+        for recording in orphans.recordings.into_keys() {
+            self.stop_orphaned_job(key, recording);
+        }
         for session in orphans.sessions.into_keys() {
             if !self.is_home(key, session) {
                 self.orphans_closed += 1;
@@ -183,6 +199,7 @@ impl Core {
                 Purpose::Open(opening) => opening.endpoint == endpoint,
                 Purpose::Bind { .. }
                 | Purpose::Close
+                | Purpose::Job { .. }
                 | Purpose::Permit
                 | Purpose::SessionOpen
                 | Purpose::Trickle { .. } => false,

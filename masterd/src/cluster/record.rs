@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 
 use common::id::{
-    BootId, ConnectionKey, DecisionKey, EndpointKey, EventSeq, Generation, NodeKey, SessionKey, StreamKey,
+    BootId, ConnectionKey, DecisionKey, EndpointKey, EventSeq, Generation, NodeKey, RecordingKey, SessionKey,
+    StreamKey,
 };
 use common::wire::node::{Capacity, EndpointKind, MediaKind, SlotGap};
 use serde::{Deserialize, Serialize};
 
 use super::op::{
-    ClientInfo, ConnectionProperties, NodeStatus, PublishOptions, SessionProperties, UnixMillis,
+    ClientInfo, ConnectionProperties, NodeStatus, PublishOptions, Reason, RecordingProperties,
+    RecordingStatus, SessionProperties, UnixMillis,
 };
 
 /// Names one record.
@@ -24,6 +26,7 @@ pub(crate) enum RecordKey {
     Endpoint(EndpointKey),
     Event(SessionKey, EventSeq),
     Node(NodeKey),
+    Recording(RecordingKey),
     Session(SessionKey),
 }
 
@@ -37,6 +40,7 @@ impl RecordKey {
             Self::Endpoint(key) => (b'e', key.0),
             Self::Event(key, _) => (b'l', key.0),
             Self::Node(key) => (b'n', key.0),
+            Self::Recording(key) => (b'r', key.0),
             Self::Session(key) => (b's', key.0),
         };
         let mut bytes = Vec::with_capacity(17);
@@ -65,6 +69,7 @@ impl RecordKey {
             b'd' => Some(Self::Decision(DecisionKey(key))),
             b'e' => Some(Self::Endpoint(EndpointKey(key))),
             b'n' => Some(Self::Node(NodeKey(key))),
+            b'r' => Some(Self::Recording(RecordingKey(key))),
             b's' => Some(Self::Session(SessionKey(key))),
             _ => None,
         }
@@ -89,6 +94,8 @@ pub(crate) struct SessionRecord {
     pub(crate) home: Option<Home>,
     /// Node that the newest `SessionPlaced` named.
     pub(crate) announced: Option<NodeKey>,
+    /// The application has stopped a recording: none starts by itself any more.
+    pub(crate) recording_stopped: bool,
 }
 
 /// A closed session whose events can still be read.
@@ -188,12 +195,41 @@ pub(crate) struct NodeRecord {
     pub(crate) capacity: Capacity,
     pub(crate) launched_at: UnixMillis,
     pub(crate) lost_at: Option<UnixMillis>,
+    /// Where recorders dial it.
+    pub(crate) media_link: Vec<String>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RecordingRecord {
+    /// Public name.
+    pub(crate) id: String,
+    pub(crate) session: SessionKey,
+    pub(crate) session_name: String,
+    pub(crate) session_started: UnixMillis,
+    pub(crate) properties: RecordingProperties,
+    pub(crate) created_at: UnixMillis,
+    pub(crate) status: RecordingStatus,
+    pub(crate) size_bytes: u64,
+    pub(crate) duration_ms: u64,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) why: String,
+    /// Has the job and its files.
+    pub(crate) recorder: Option<NodeKey>,
+    /// Hosts or hosted the session.
+    pub(crate) source: NodeKey,
+    /// Its public name then.
+    pub(crate) source_name: String,
+    /// Version of what the recorder was told.
+    pub(crate) generation: Generation,
+    /// Removed for the application; the recorder has not confirmed it yet.
+    pub(crate) deleting: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DecisionRecord {
     pub(crate) at: UnixMillis,
     pub(crate) session: String,
+    pub(crate) recording: Option<String>,
     pub(crate) chosen: Option<String>,
     pub(crate) verdicts: Vec<(String, Option<f64>, String)>,
 }
@@ -217,6 +253,7 @@ mod tests {
             RecordKey::Endpoint(EndpointKey(7)),
             RecordKey::Event(SessionKey(1), EventSeq(2)),
             RecordKey::Node(NodeKey(3)),
+            RecordKey::Recording(RecordingKey(5)),
             RecordKey::Session(SessionKey(4)),
         ] {
             assert_eq!(RecordKey::from_bytes(&key.to_bytes()), Some(key));

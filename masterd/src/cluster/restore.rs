@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::id::{ConnectionKey, EndpointKey, EventSeq, NodeKey, SessionKey};
+use common::id::{ConnectionKey, EndpointKey, EventSeq, NodeKey, RecordingKey, SessionKey};
 use serde::de::DeserializeOwned;
 
 use super::event::CLUSTER;
-use super::model::{Connection, Endpoint, Log, Node, Session, Timer};
+use super::model::{Connection, Endpoint, Log, Node, Recording, Session, Timer};
 use super::op::{Event, NodeStatus};
 use super::record::{
-    ClosedRecord, ConnectionRecord, DecisionRecord, EndpointRecord, NodeRecord, RecordKey, SessionRecord,
-    encode,
+    ClosedRecord, ConnectionRecord, DecisionRecord, EndpointRecord, NodeRecord, RecordKey, RecordingRecord,
+    SessionRecord, encode,
 };
+use super::recording::text::parse_id;
 use super::{Core, RestoreError};
 
 /// Records by family, before they are put together.
@@ -26,6 +27,7 @@ struct Loaded {
     endpoints: BTreeMap<EndpointKey, EndpointRecord>,
     events: BTreeMap<(SessionKey, EventSeq), Event>,
     nodes: BTreeMap<NodeKey, NodeRecord>,
+    recordings: BTreeMap<RecordingKey, RecordingRecord>,
     sessions: BTreeMap<SessionKey, SessionRecord>,
 }
 
@@ -44,6 +46,7 @@ impl Core {
                 events.get(index).map(|it| encode(&**it))
             }
             RecordKey::Node(key) => self.nodes.get(&key).map(|it| encode(&it.record)),
+            RecordKey::Recording(key) => self.recordings.get(&key).map(|it| encode(&it.record)),
             RecordKey::Session(key) => self.sessions.get(&key).map(|it| {
                 if it.record.active {
                     encode(&it.record)
@@ -62,6 +65,7 @@ impl Core {
         keys.extend(self.connections.keys().map(|it| RecordKey::Connection(*it)));
         keys.extend(self.endpoints.keys().map(|it| RecordKey::Endpoint(*it)));
         keys.extend(self.nodes.keys().map(|it| RecordKey::Node(*it)));
+        keys.extend(self.recordings.keys().map(|it| RecordKey::Recording(*it)));
         keys.extend(self.decisions.keys().map(|it| RecordKey::Decision(*it)));
         for (session, log) in &self.logs {
             keys.extend(log.events.iter().map(|it| RecordKey::Event(*session, it.seq)));
@@ -90,6 +94,7 @@ impl Core {
                 RecordKey::Endpoint(it) => drop(loaded.endpoints.insert(it, decode(&key, &value)?)),
                 RecordKey::Event(it, seq) => drop(loaded.events.insert((it, seq), decode(&key, &value)?)),
                 RecordKey::Node(it) => drop(loaded.nodes.insert(it, decode(&key, &value)?)),
+                RecordKey::Recording(it) => drop(loaded.recordings.insert(it, decode(&key, &value)?)),
                 RecordKey::Session(it) => drop(loaded.sessions.insert(it, decode(&key, &value)?)),
             }
         }
@@ -98,6 +103,7 @@ impl Core {
         self.load_connections(loaded.connections);
         self.load_endpoints(loaded.endpoints);
         self.load_events(loaded.events);
+        self.load_recordings(loaded.recordings);
         let keys: Vec<ConnectionKey> = self.connections.keys().copied().collect();
         for key in keys {
             self.watch_idle(key);
@@ -173,6 +179,28 @@ impl Core {
         debug_assert!(self.logs.contains_key(&CLUSTER), "the cluster's log is always there");
     }
 
+    fn load_recordings(&mut self, recordings: BTreeMap<RecordingKey, RecordingRecord>) {
+        for (key, record) in recordings {
+            let Some((session, number)) = parse_id(&record.id) else { continue };
+            self.recording_names.insert((session.to_owned(), number), key);
+            if record.status.is_unfinished() {
+                self.running.insert(key);
+                if let Some(node) = record.recorder.and_then(|it| self.nodes.get_mut(&it)) {
+                    node.jobs.insert(key);
+                }
+            }
+            if record.status.is_running()
+                && let Some(session) = self.sessions.get_mut(&record.session)
+            {
+                session.recording = Some(key);
+            }
+            let mut recording = Recording::new(record);
+            // Whether the recorder heard of it before masterd ended is not known.
+            recording.told = recording.record.status.is_running();
+            self.recordings.insert(key, recording);
+        }
+    }
+
     /// A session whose node the store does not know, or that was lost when masterd ended, cannot go on.
     pub(crate) fn repair(&mut self) {
         let broken: Vec<SessionKey> = self
@@ -188,6 +216,7 @@ impl Core {
         for key in broken {
             self.destroy(key, super::op::Reason::NodeCrashed);
         }
+        self.repair_recordings();
     }
 }
 

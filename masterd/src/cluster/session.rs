@@ -48,6 +48,7 @@ impl Core {
             active: false,
             home: None,
             announced: None,
+            recording_stopped: false,
         };
         self.open_log(key, &name, record.created_at);
         self.sessions.insert(key, Session::new(record));
@@ -181,6 +182,9 @@ impl Core {
             }
             self.remove_connection(connection);
         }
+        if let Some(recording) = self.sessions.get(&key).and_then(|it| it.recording) {
+            self.stop_recording(recording, reason);
+        }
         let Some(mut session) = self.sessions.remove(&key) else { return };
         let duration_ms = self.now.unix.saturating_sub(session.record.created_at);
         self.sizes.learn(&session.record.name, session.participants_max);
@@ -207,15 +211,18 @@ impl Core {
         self.command(node, key, SessionClose { session: key }.into(), Purpose::Close, None);
     }
 
-    /// The last participant has left: the session ends, unless somebody is just joining. A session that nobody ever
-    /// joined gives back the node that a failed join had taken.
+    /// The last participant has left: the session ends, unless somebody is just joining or it is recorded. A session
+    /// that nobody ever joined gives back the node that a failed join had taken.
     pub(crate) fn end_if_empty(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(&key) else { return };
         if !session.openings.is_empty() || self.participants(key) > 0 {
             return;
         }
         if session.record.active {
-            return self.destroy(key, Reason::LastParticipantLeft);
+            if !self.hold_recorded(key) {
+                self.destroy(key, Reason::LastParticipantLeft);
+            }
+            return;
         }
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.confirmed_link = 0;

@@ -5,6 +5,7 @@
 
 mod join;
 mod node_loss;
+mod recording;
 mod restart;
 mod session;
 
@@ -12,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use common::id::{BootId, EndpointKey, Epoch, EventSeq, Generation, NodeKey, OpId, SessionKey};
+use common::id::{BootId, EndpointKey, Epoch, EventSeq, Generation, NodeKey, OpId, RecordingKey, SessionKey};
 use common::wire::node::{
     Capacity, Done, EndpointAt, FromNode, Heartbeat, Hello, Inventory, NodeError, NodeEvent, NodeFact,
     OpResult, Ready, Role, SdpRequest, ToNode, TransportState,
 };
+use common::wire::recording::{RecordingAt, RosterEntry};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -44,6 +46,14 @@ pub(super) struct FakeNode {
     event_seq: u64,
     /// Everything it was told, by name.
     told: Vec<String>,
+    recorder: bool,
+    /// Refuses every `RecordingStart` and `RecordingDelete` with this.
+    refuses_jobs: Option<NodeError>,
+    jobs: BTreeMap<RecordingKey, RecordingAt>,
+    /// The newest roster of each job.
+    rosters: BTreeMap<RecordingKey, Vec<RosterEntry>>,
+    /// Recorders that are let in.
+    taps: BTreeMap<RecordingKey, NodeKey>,
 }
 
 /// A core with its surroundings.
@@ -55,6 +65,7 @@ pub(super) struct World {
     commits: Vec<u64>,
     hold_commits: bool,
     nodes: BTreeMap<u64, FakeNode>,
+    settings: CoreSettings,
     replies: BTreeMap<RequestId, Reply>,
     /// Events by viewer, in the short form of [`show`].
     seen: BTreeMap<ViewerId, Vec<String>>,
@@ -67,9 +78,14 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with(CoreSettings::default())
+    }
+
+    pub(super) fn with(settings: CoreSettings) -> Self {
         let now = Now { mono: Duration::ZERO, unix: START_UNIX };
-        let core = Core::new(now, CoreSettings::default(), Epoch(1), StdRng::seed_from_u64(7));
+        let core = Core::new(now, settings.clone(), Epoch(1), StdRng::seed_from_u64(7));
         Self {
+            settings,
             core,
             now,
             store: BTreeMap::new(),
@@ -175,20 +191,20 @@ impl World {
         let inventory = Inventory {
             sessions: node.sessions.iter().map(|(key, generation)| (*key, *generation)).collect(),
             endpoints: node.endpoints.values().copied().collect(),
-            recordings: Vec::new(),
+            recordings: node.jobs.values().cloned().collect(),
             last: true,
         };
         let hello = Hello {
             versions: (1, 1),
             program: "mediad 0".to_owned(),
             node: NodeKey(key),
-            role: Role::Media,
+            role: if node.recorder { Role::Recorder } else { Role::Media },
             boot,
             epoch_seen: Epoch(0),
             addresses: Vec::new(),
             name: format!("n{key}"),
-            media_link: Vec::new(),
-            capacity: Capacity { workers: 1, sessions_max: 0 },
+            media_link: vec![format!("192.0.2.{key}:7444")],
+            capacity: Capacity { workers: 1, sessions_max: if node.recorder { 2 } else { 0 } },
             ext: Vec::new(),
         };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -207,7 +223,7 @@ impl World {
     pub(super) fn kill(&mut self, key: u64) {
         self.link_down(key);
         let node = self.nodes.get_mut(&key).unwrap();
-        *node = FakeNode { boot: node.boot + 1, ..FakeNode::default() };
+        *node = FakeNode { boot: node.boot + 1, recorder: node.recorder, ..FakeNode::default() };
     }
 
     pub(super) fn from(&mut self, key: u64, message: FromNode) {
@@ -258,7 +274,7 @@ impl World {
         let epoch = Epoch(self.core.epoch().0 + 1);
         let records = self.store.clone();
         let rng = StdRng::seed_from_u64(epoch.0);
-        self.core = Core::restore(self.now, CoreSettings::default(), epoch, rng, records).unwrap();
+        self.core = Core::restore(self.now, self.settings.clone(), epoch, rng, records).unwrap();
         self.commits.clear();
         self.pump();
     }
@@ -387,6 +403,33 @@ impl FakeNode {
                 }));
             }
             ToNode::Candidates(_) | ToNode::Permit(_) => {}
+            ToNode::TapGrant(grant) => drop(self.taps.insert(grant.recording, grant.recorder)),
+            ToNode::TapRevoke(revoke) => drop(self.taps.remove(&revoke.recording)),
+            ToNode::RecordingStart(_) | ToNode::RecordingDelete(_) if self.refuses_jobs.is_some() => {
+                return self.refuses_jobs.clone().map(OpResult::Err);
+            }
+            ToNode::RecordingStart(start) => {
+                let at = RecordingAt {
+                    recording: start.recording,
+                    id: start.id,
+                    generation: start.generation,
+                    running: true,
+                };
+                self.jobs.insert(start.recording, at);
+                self.rosters.insert(start.recording, start.roster);
+            }
+            ToNode::RecordingRoster(roster) => {
+                if let Some(job) = self.jobs.get_mut(&roster.recording) {
+                    job.generation = roster.generation;
+                    self.rosters.insert(roster.recording, roster.roster);
+                }
+            }
+            ToNode::RecordingStop(stop) => {
+                if !self.jobs.contains_key(&stop.recording) {
+                    return Some(OpResult::Err(NodeError::UnknownSession));
+                }
+            }
+            ToNode::RecordingDelete(delete) => drop(self.jobs.remove(&delete.recording)),
             ToNode::EventAck(_) | ToNode::Drain(_) => return None,
             other => panic!("not expected: {other:?}"),
         }
@@ -459,6 +502,12 @@ pub(super) fn show(what: &Fact) -> String {
             format!("speakers {}", streams.iter().map(|it| publisher(it)).collect::<Vec<_>>().join(" "))
         }
         Fact::NodeStatusChanged { node, from, to } => format!("node {node} {from:?} {to:?}"),
+        Fact::RecordingStarted { id, .. } => format!("told of {id}"),
+        Fact::RecordingStopped { id, reason, .. } => format!("told of the end of {id} {reason:?}"),
+        Fact::RecordingStatusChanged(event) => {
+            let reason = event.reason.map_or_else(String::new, |it| format!(" {it:?}"));
+            format!("recording {} {:?}{reason} {}", event.id, event.status, event.size_bytes)
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub enum ApiError {
     Empty(StatusCode),
     /// What the framework answers.
     Framework(StatusCode),
+    /// Plain text, which OpenVidu labels JSON.
+    Text(StatusCode, String),
 }
 
 impl IntoResponse for ApiError {
@@ -53,6 +55,9 @@ impl IntoResponse for ApiError {
             }
             Self::Empty(status) => status.into_response(),
             Self::Framework(status) => framework(status),
+            Self::Text(status, text) => {
+                (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+            }
         }
     }
 }
@@ -113,16 +118,23 @@ impl Place {
     pub fn refusal(&self, refusal: &Refusal, unknown_session: StatusCode) -> ApiError {
         match refusal {
             Refusal::UnknownSession => ApiError::Empty(unknown_session),
-            Refusal::UnknownConnection | Refusal::UnknownNode | Refusal::UnknownStream => {
-                ApiError::Empty(StatusCode::NOT_FOUND)
+            Refusal::UnknownConnection
+            | Refusal::UnknownNode
+            | Refusal::UnknownRecording
+            | Refusal::UnknownStream => ApiError::Empty(StatusCode::NOT_FOUND),
+            Refusal::RecordingConflict | Refusal::RecordingRunning | Refusal::SessionExists(_) => {
+                ApiError::Empty(StatusCode::CONFLICT)
             }
-            Refusal::SessionExists(_) => ApiError::Empty(StatusCode::CONFLICT),
-            Refusal::SessionNotActive => ApiError::Empty(StatusCode::NOT_ACCEPTABLE),
+            Refusal::RecordingStarting | Refusal::SessionNotActive => {
+                ApiError::Empty(StatusCode::NOT_ACCEPTABLE)
+            }
             Refusal::AlreadyPublishing
             | Refusal::Limit { .. }
             | Refusal::NoMediaNode { .. }
+            | Refusal::NoRecorder { .. }
             | Refusal::Node(_)
             | Refusal::NodeSilent
+            | Refusal::RecordingFailed { .. }
             | Refusal::Role
             | Refusal::StaleResource
             | Refusal::StoreFailing
@@ -153,6 +165,8 @@ fn kind_of(reply: &Reply) -> &'static str {
         Reply::Fragment { .. } => "fragment",
         Reply::Nodes(_) => "nodes",
         Reply::Own { .. } => "own",
+        Reply::Recording(_) => "recording",
+        Reply::Recordings(_) => "recordings",
         Reply::Refused(_) => "refused",
         Reply::Session(_) => "session",
         Reply::Sessions(_) => "sessions",
@@ -170,12 +184,17 @@ fn call_status(error: &CallError) -> StatusCode {
 
 fn refusal_status(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::AlreadyPublishing | Refusal::SessionExists(_) | Refusal::SessionNotActive => {
-            StatusCode::CONFLICT
-        }
-        Refusal::Limit { .. } | Refusal::NoMediaNode { .. } | Refusal::StoreFailing => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Refusal::AlreadyPublishing
+        | Refusal::RecordingConflict
+        | Refusal::RecordingRunning
+        | Refusal::RecordingStarting
+        | Refusal::SessionExists(_)
+        | Refusal::SessionNotActive => StatusCode::CONFLICT,
+        Refusal::Limit { .. }
+        | Refusal::NoMediaNode { .. }
+        | Refusal::NoRecorder { .. }
+        | Refusal::StoreFailing => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::RecordingFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Node(error) => node_status(error),
         Refusal::NodeSilent => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Role => StatusCode::FORBIDDEN,
@@ -183,6 +202,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         Refusal::Token => StatusCode::UNAUTHORIZED,
         Refusal::UnknownConnection
         | Refusal::UnknownNode
+        | Refusal::UnknownRecording
         | Refusal::UnknownResource
         | Refusal::UnknownSession
         | Refusal::UnknownStream => StatusCode::NOT_FOUND,
@@ -211,10 +231,15 @@ fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::AlreadyPublishing => "already-publishing",
         Refusal::Limit { .. } => "limit",
         Refusal::NoMediaNode { .. } => "no-media-node",
+        Refusal::NoRecorder { .. } => "no-recorder",
         Refusal::Node(NodeError::InvalidSdp { .. }) => "invalid-sdp",
         Refusal::Node(NodeError::NoCodec { .. }) => "no-codec",
         Refusal::Node(_) => "media-node",
         Refusal::NodeSilent => "media-node-silent",
+        Refusal::RecordingConflict => "recording-conflict",
+        Refusal::RecordingFailed { .. } => "recording-failed",
+        Refusal::RecordingRunning => "recording-running",
+        Refusal::RecordingStarting => "recording-starting",
         Refusal::Role => "role",
         Refusal::SessionExists(_) => "session-exists",
         Refusal::SessionNotActive => "session-not-active",
@@ -223,6 +248,7 @@ fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::Token => "invalid-token",
         Refusal::UnknownConnection => "unknown-connection",
         Refusal::UnknownNode => "unknown-node",
+        Refusal::UnknownRecording => "unknown-recording",
         Refusal::UnknownResource => "unknown-resource",
         Refusal::UnknownSession => "unknown-session",
         Refusal::UnknownStream => "unknown-stream",

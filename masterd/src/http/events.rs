@@ -20,8 +20,8 @@ use serde_json::{Map, Value, json};
 use super::auth::Bearer;
 use super::client::client;
 use super::error::{ApiError, Problem, refused};
-use super::json::{media, reason, role, status};
-use super::{Face, Peer, query_value};
+use super::json::{media, reason, recording_event, role, status};
+use super::{Edition, Face, Peer, query_value};
 use crate::cluster::ViewerEnd;
 use crate::cluster::op::{Actor, ClientInfo, Event, Fact, Query, Reply};
 use crate::driver::call::{Note, Watching};
@@ -279,6 +279,17 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
                 json!({ "mediaNodeId": node, "oldStatus": from.map(status), "newStatus": status(*to) });
             ("nodeStatusChanged", fields)
         }
+        Fact::RecordingStarted { id, name } => ("recordingStarted", json!({ "id": id, "name": name })),
+        Fact::RecordingStopped { id, name, reason: why } => {
+            ("recordingStopped", json!({ "id": id, "name": name, "reason": reason(*why) }))
+        }
+        Fact::RecordingStatusChanged(event) => {
+            let mut fields = recording_event(event, Edition::Enterprise);
+            if !event.why.is_empty() {
+                fields.insert("why".to_owned(), json!(event.why));
+            }
+            ("recordingStatusChanged", Value::Object(fields))
+        }
     }
 }
 
@@ -318,6 +329,9 @@ fn describe_stream(fact: &Fact) -> (&'static str, Value) {
         Fact::NodeStatusChanged { .. }
         | Fact::ParticipantJoined { .. }
         | Fact::ParticipantLeft { .. }
+        | Fact::RecordingStarted { .. }
+        | Fact::RecordingStatusChanged(_)
+        | Fact::RecordingStopped { .. }
         | Fact::SessionCreated
         | Fact::SessionDestroyed { .. }
         | Fact::SessionPlaced { .. }

@@ -7,8 +7,10 @@ use serde_json::{Map, Value, json};
 use super::Edition;
 use super::{ice, recording};
 use crate::cluster::op::{
-    ConnectionRole, ConnectionView, NodeStatus, NodeView, PublishOptions, Reason, SessionView, StreamView,
+    ConnectionRole, ConnectionView, NodeStatus, NodeView, PublishOptions, Reason, RecordingEvent,
+    SessionView, StreamView,
 };
+use crate::cluster::recording::text;
 
 /// Which connections a session or a list shows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,16 +35,13 @@ impl Style<'_> {
     #[must_use]
     pub fn session(&self, view: &SessionView, pending: Pending) -> Value {
         let properties = &view.properties;
-        let recording = serde_json::from_str::<Map<String, Value>>(&properties.default_recording)
-            .ok()
-            .or_else(|| recording::complete(None).ok())
-            .unwrap_or_default();
+        let recording = recording::show_defaults(&properties.default_recording);
         let mut map = Map::new();
         put(&mut map, "id", json!(view.id));
         put(&mut map, "object", json!("session"));
         put(&mut map, "sessionId", json!(view.id));
         put(&mut map, "createdAt", json!(view.created_at));
-        put(&mut map, "recording", json!(false));
+        put(&mut map, "recording", json!(view.recording));
         put(&mut map, "broadcasting", json!(false));
         put(&mut map, "mediaMode", json!(if properties.relayed { "RELAYED" } else { "ROUTED" }));
         put(&mut map, "recordingMode", json!(if properties.record_always { "ALWAYS" } else { "MANUAL" }));
@@ -177,7 +176,7 @@ pub fn node(view: &NodeView, extras: &NodeExtras) -> Value {
         put(&mut map, "sessions", json!(sessions));
     }
     if extras.recordings {
-        put(&mut map, "recordingIds", json!([]));
+        put(&mut map, "recordingIds", json!(view.recordings));
         put(&mut map, "broadcasts", json!([]));
     }
     if extras.engine {
@@ -222,6 +221,37 @@ pub fn node_in_full(view: &NodeView) -> Value {
             "memoryBytes": report.memory_bytes,
         },
     })
+}
+
+/// The fields of `recordingStatusChanged` as a webhook has them, without those that all events of a session have.
+#[must_use]
+pub fn recording_event(event: &RecordingEvent, edition: Edition) -> Map<String, Value> {
+    let properties = &event.properties;
+    let mut map = Map::new();
+    put(&mut map, "startTime", json!(event.created_at));
+    put(&mut map, "duration", json!(text::seconds(event.duration_ms)));
+    if let Some(why) = event.reason {
+        put(&mut map, "reason", json!(reason(why)));
+    }
+    put(&mut map, "id", json!(event.id));
+    put(&mut map, "name", json!(properties.name));
+    put(&mut map, "outputMode", json!(text::mode(properties.mode)));
+    if properties.is_film() {
+        put(&mut map, "resolution", json!(text::resolution(properties)));
+        put(&mut map, "frameRate", json!(properties.frame_rate));
+        put(&mut map, "recordingLayout", json!(properties.layout));
+        if !properties.custom_layout.is_empty() {
+            put(&mut map, "customLayout", json!(properties.custom_layout));
+        }
+        if edition != Edition::Ce {
+            put(&mut map, "media_node_id", json!(event.media_node));
+        }
+    }
+    put(&mut map, "hasAudio", json!(properties.has_audio));
+    put(&mut map, "hasVideo", json!(properties.has_video));
+    put(&mut map, "size", json!(event.size_bytes));
+    put(&mut map, "status", json!(text::status(event.status)));
+    map
 }
 
 /// Two decimals: enough for a score, and the same text in every answer.
@@ -287,6 +317,7 @@ pub const fn reason(reason: Reason) -> &'static str {
         Reason::MediaServerDisconnect => "mediaServerDisconnect",
         Reason::NetworkDisconnect => "networkDisconnect",
         Reason::NodeCrashed => "nodeCrashed",
+        Reason::RecordingStoppedByServer => "recordingStoppedByServer",
         Reason::SessionClosedByServer => "sessionClosedByServer",
         Reason::Unpublish => "unpublish",
         Reason::Unsubscribe => "unsubscribe",

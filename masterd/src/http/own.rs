@@ -19,19 +19,24 @@ use crate::cluster::op::{Actor, ConnectionView, Op, Query, Reply, SlotView, Stre
 
 /// `GET /connection`: the bearer's connection, the others and their streams, and what its slots hold.
 pub async fn read(State(face): State<Face>, bearer: Bearer) -> Response {
-    let (session, connection, streams, slots) = match face.core().query(bearer.actor(), Query::Own).await {
-        Ok(Reply::Own { session, connection, streams, slots }) => (session, connection, streams, slots),
+    let (shown, session, id) = match face.core().query(bearer.actor(), Query::Own).await {
+        Ok(Reply::Own { session, connection, streams, slots, recording }) => {
+            let mut shown = own(&session, &connection, &streams, &slots);
+            let recording = recording.map(|(id, name)| json!({ "id": id, "name": name }));
+            shown.insert("recording".to_owned(), json!(recording));
+            (shown, session, connection.id)
+        }
         Ok(other) => return refused(&other),
         Err(error) => return Problem::from(error).into_response(),
     };
     // Only the bearer of one of its tokens gets here, so that it may know who else is in the session.
-    let whole = Query::Session { session: session.clone() };
+    let whole = Query::Session { session };
     let participants = match face.core().query(Actor::App, whole).await {
-        Ok(Reply::Session(view)) => others(&view.connections, &connection.id),
+        Ok(Reply::Session(view)) => others(&view.connections, &id),
         Ok(other) => return refused(&other),
         Err(error) => return Problem::from(error).into_response(),
     };
-    let mut shown = own(&session, &connection, &streams, &slots);
+    let mut shown = shown;
     shown.insert("participants".to_owned(), Value::Array(participants));
     Json(shown).into_response()
 }

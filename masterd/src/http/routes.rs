@@ -7,7 +7,10 @@ use axum::http::{StatusCode, Uri};
 use axum::routing::{MethodRouter, delete, get, options, patch, post, put};
 
 use super::error::framework;
-use super::{Face, connections, decisions, events, nodes, open, openapi, own, page, sessions, whip};
+use super::{
+    Face, connections, decisions, events, nodes, open, openapi, own, page, recording_files, recordings,
+    sessions, whip,
+};
 
 /// One route.
 #[derive(Debug)]
@@ -57,6 +60,12 @@ fn app_routes() -> Vec<Route> {
         route("DELETE", "/openvidu/api/sessions/{session}/stream/{stream}", delete(sessions::unpublish)),
         route("POST", "/openvidu/api/tokens", post(connections::create_token)),
         route("POST", "/openvidu/api/signal", post(sessions::signal)),
+        route("POST", "/openvidu/api/recordings/start", post(recordings::start)),
+        route("POST", "/openvidu/api/recordings/stop/{recording}", post(recordings::stop)),
+        route("GET", "/openvidu/api/recordings", get(recordings::list)),
+        route("GET", "/openvidu/api/recordings/{recording}", get(recordings::read)),
+        route("DELETE", "/openvidu/api/recordings/{recording}", delete(recordings::delete)),
+        route("GET", "/openvidu/recordings/{recording}/{file}", get(recording_files::file)),
         route("GET", "/openvidu/api/media-nodes", get(nodes::list)),
         route("GET", "/openvidu/api/media-nodes/{node}", get(nodes::read)),
         route("PATCH", "/openvidu/api/media-nodes/{node}", patch(nodes::change)),
@@ -117,11 +126,13 @@ pub fn router(face: Face) -> Router {
         .with_state(face)
 }
 
-/// Who may use `path`.
+/// Who may use `path`; files of recordings can be public.
 #[must_use]
-pub fn access(path: &str) -> Access {
+pub fn access(path: &str, public_recordings: bool) -> Access {
     let is_open = |route: &str| path == route;
     if is_open("/openvidu/api/config/openvidu-publicurl") || is_open("/openvidu/accept-certificate") {
+        Access::Open
+    } else if public_recordings && below(path, "/openvidu/recordings") {
         Access::Open
     } else if below(path, "/openvidu") || below(path, "/plenum/api") {
         Access::App
@@ -140,15 +151,16 @@ fn below(path: &str, root: &str) -> bool {
 #[must_use]
 pub fn modern_uri(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
-    let modern = if path == "/accept-certificate" || path.starts_with("/api/") {
-        format!("/openvidu{path}")
-    } else if path.starts_with("/config/") {
-        format!("/openvidu/api{path}")
-    } else if path.starts_with("/pro/media-nodes") {
-        format!("/openvidu/api{}", path.trim_start_matches("/pro"))
-    } else {
-        return None;
-    };
+    let modern =
+        if path == "/accept-certificate" || path.starts_with("/api/") || path.starts_with("/recordings/") {
+            format!("/openvidu{path}")
+        } else if path.starts_with("/config/") {
+            format!("/openvidu/api{path}")
+        } else if path.starts_with("/pro/media-nodes") {
+            format!("/openvidu/api{}", path.trim_start_matches("/pro"))
+        } else {
+            return None;
+        };
     let text = match uri.query() {
         Some(query) => format!("{modern}?{query}"),
         None => modern,
@@ -163,16 +175,18 @@ mod tests {
     #[test]
     fn every_route_of_the_table_has_the_right_guard() {
         for route in app_routes() {
-            assert_eq!(access(route.path), Access::App, "{}", route.path);
+            assert_eq!(access(route.path, false), Access::App, "{}", route.path);
         }
         for route in bearer_routes() {
-            assert_eq!(access(route.path), Access::Bearer, "{}", route.path);
+            assert_eq!(access(route.path, false), Access::Bearer, "{}", route.path);
         }
         for route in open_routes() {
-            assert_eq!(access(route.path), Access::Open, "{}", route.path);
+            assert_eq!(access(route.path, false), Access::Open, "{}", route.path);
         }
-        assert_eq!(access("/openvidu/api/config/openvidu-publicurl/x"), Access::App);
-        assert_eq!(access("/openvidux"), Access::Open);
+        assert_eq!(access("/openvidu/api/config/openvidu-publicurl/x", false), Access::App);
+        assert_eq!(access("/openvidux", false), Access::Open);
+        assert_eq!(access("/openvidu/recordings/a/a.mp4", true), Access::Open);
+        assert_eq!(access("/openvidu/api/recordings", true), Access::App);
     }
 
     #[test]
@@ -185,6 +199,7 @@ mod tests {
         );
         assert_eq!(modern("/accept-certificate").as_deref(), Some("/openvidu/accept-certificate"));
         assert_eq!(modern("/pro/media-nodes/x").as_deref(), Some("/openvidu/api/media-nodes/x"));
+        assert_eq!(modern("/recordings/s~1/s~1.mp4").as_deref(), Some("/openvidu/recordings/s~1/s~1.mp4"));
         assert_eq!(modern("/openvidu/api/sessions"), None);
         assert_eq!(modern("/whip"), None);
     }

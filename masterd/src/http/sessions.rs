@@ -183,7 +183,7 @@ fn properties(fields: Fields<'_>, settings: &HttpSettings) -> Result<SessionProp
         record_always,
         forced_video_codec: codec.to_owned(),
         allow_transcoding: transcoding.unwrap_or(settings.allow_transcoding),
-        default_recording: Value::Object(recording).to_string(),
+        default_recording: recording,
         media_node,
     })
 }

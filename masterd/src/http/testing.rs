@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 
 use super::auth::Secret;
 use super::ice::IceSource;
-use super::{Edition, Face, FrameworkErrors, HttpSettings, Service};
+use super::recording_files::NoFiles;
+use super::{Edition, Face, FrameworkErrors, HttpSettings, RecordingSettings, Service};
 use crate::clock::Clock;
 use crate::cluster::op::{
     Actor, ConnectionView, EndpointView, IceServer, Op, Query, Refusal, Reply, SessionProperties, SessionView,
@@ -68,6 +69,7 @@ pub(super) fn settings() -> HttpSettings {
         forced_video_codec: "MEDIA_SERVER_PREFERRED".to_owned(),
         allow_transcoding: false,
         ice_servers: vec![IceSource::from_text("stun:s.example:3478").unwrap()],
+        recordings: RecordingSettings { enabled: true, public_access: false },
         behind_proxy: false,
     }
 }
@@ -100,7 +102,11 @@ impl Stage {
                 }
             }
         });
-        Self { service: Service::new(Face::new(core, settings, Clock::start())), asked, notes }
+        Self {
+            service: Service::new(Face::new(core, settings, Clock::start(), Arc::new(NoFiles))),
+            asked,
+            notes,
+        }
     }
 
     /// What the core was asked so far.
@@ -211,6 +217,8 @@ pub(super) fn small_cluster(asked: &Asked) -> Reply {
         Asked::Query(_, Query::Connection { .. }) => Reply::Refused(Refusal::UnknownConnection),
         Asked::Query(_, Query::Node { .. }) => Reply::Refused(Refusal::UnknownNode),
         Asked::Query(_, Query::Nodes) => Reply::Nodes(Vec::new()),
+        Asked::Query(_, Query::Recording { .. }) => Reply::Refused(Refusal::UnknownRecording),
+        Asked::Query(_, Query::Recordings) => Reply::Recordings(Vec::new()),
         Asked::Query(_, Query::Decisions { .. }) => Reply::Decisions(Vec::new()),
         Asked::Query(_, Query::Stats) => Reply::Stats(vec![("sessions", 1)]),
         Asked::Query(_, Query::Own) => Reply::Own {
@@ -218,6 +226,7 @@ pub(super) fn small_cluster(asked: &Asked) -> Reply {
             connection: Box::new(connection),
             streams: Vec::new(),
             slots: Vec::new(),
+            recording: None,
         },
     }
 }

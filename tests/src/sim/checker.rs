@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{EventSeq, SessionKey};
-use masterd::cluster::op::{Event, Fact};
+use masterd::cluster::op::{Event, Fact, RecordingEvent, RecordingStatus};
 
 /// One session as its events name it.
 pub(super) type SessionName = (String, u64);
@@ -25,6 +25,8 @@ struct Open {
     inside: BTreeSet<String>,
     published: BTreeMap<String, String>,
     received: BTreeSet<(String, String)>,
+    /// By public name and moment of the start: a name is free again after a removal.
+    recordings: BTreeMap<(String, u64), RecordingStatus>,
 }
 
 impl Ledger {
@@ -77,7 +79,9 @@ impl Ledger {
 impl Open {
     /// What begins ends, once, in order.
     fn follow(&mut self, key: SessionKey, event: &Event) {
-        assert!(!self.destroyed, "{key}: {:?} after its end", event.what);
+        // A recording is finished after its session.
+        let late = matches!(event.what, Fact::RecordingStatusChanged(_));
+        assert!(!self.destroyed || late, "{key}: {:?} after its end", event.what);
         match &event.what {
             Fact::SessionCreated => {
                 assert!(!std::mem::replace(&mut self.created, true), "{key} created twice");
@@ -123,11 +127,34 @@ impl Open {
             Fact::Signal { from, .. } => {
                 assert!(from.as_ref().is_none_or(|it| self.inside.contains(it)), "a signal from outside");
             }
+            Fact::RecordingStatusChanged(event) => self.follow_recording(event),
             Fact::SessionPlaced { .. }
+            | Fact::RecordingStarted { .. }
+            | Fact::RecordingStopped { .. }
             | Fact::Slot { .. }
             | Fact::Transport { .. }
             | Fact::Speakers { .. }
             | Fact::NodeStatusChanged { .. } => {}
+        }
+    }
+}
+
+impl Open {
+    /// A recording only goes forward, each status is told once, and one that ran is stopped before it is finished.
+    fn follow_recording(&mut self, event: &RecordingEvent) {
+        use RecordingStatus::{Failed, Ready, Started, Starting, Stopped};
+        let key = (event.id.clone(), event.created_at);
+        let before = self.recordings.insert(key, event.status).unwrap_or(Starting);
+        let allowed = match before {
+            Starting => matches!(event.status, Started | Stopped | Failed),
+            Started => event.status == Stopped,
+            Stopped => matches!(event.status, Ready | Failed),
+            Ready | Failed => false,
+        };
+        assert!(allowed, "{} went from {before:?} to {:?}", event.id, event.status);
+        if event.status == Started {
+            let running = self.recordings.values().filter(|it| **it == Started).count();
+            assert_eq!(running, 1, "{} runs beside another one", event.id);
         }
     }
 }

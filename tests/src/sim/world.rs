@@ -340,12 +340,14 @@ impl World {
         let needle = match reply {
             Reply::Connection(view) => view.token.as_bytes(),
             Reply::Endpoint(view) => view.resource.as_bytes(),
+            Reply::Recording(view) => view.id.as_bytes(),
             Reply::Session(view) => view.id.as_bytes(),
             Reply::Decisions(_)
             | Reply::Done
             | Reply::Fragment { .. }
             | Reply::Nodes(_)
             | Reply::Own { .. }
+            | Reply::Recordings(_)
             | Reply::Refused(_)
             | Reply::Sessions(_)
             | Reply::Stats(_)
@@ -354,6 +356,7 @@ impl World {
         let family = match reply {
             Reply::Connection(_) => b'c',
             Reply::Endpoint(_) => b'e',
+            Reply::Recording(_) => b'r',
             _ => b's',
         };
         let holds = |records: &BTreeMap<Vec<u8>, Vec<u8>>| {

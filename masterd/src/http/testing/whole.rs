@@ -3,6 +3,7 @@
 //! From HTTP through driver and core to a node and back; restarts.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -17,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{APP, Answer, PEER, request, settings};
+use super::{APP, Answer, NoFiles, PEER, request, settings};
 use crate::clock::Clock;
 use crate::cluster::{Core, CoreSettings, Input};
 use crate::driver::call::CoreHandle;
@@ -59,7 +60,7 @@ impl Master {
         let (stop, stopping) = watch::channel(false);
         let driver = tokio::spawn(driver.run(stopping));
         tokio::spawn(node(commands, to_core));
-        Self { service: Service::new(Face::new(handle, settings(), clock)), stop, driver }
+        Self { service: Service::new(Face::new(handle, settings(), clock, Arc::new(NoFiles))), stop, driver }
     }
 
     async fn stop(self) {
