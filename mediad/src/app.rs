@@ -1,10 +1,10 @@
 //! Shell: owns the process: its runtime, workers, tasks and their order.
 //!
-//! Start: telemetry, media sockets, cold pool, workers, control, link, health. End, at the first SIGTERM or SIGINT: take no new
+//! Start: telemetry, media sockets, cold pool, workers, control, link, recorders' socket, health. End, at the first SIGTERM or SIGINT: take no new
 //! sessions, wait until the last one is gone or the deadline passes (a second signal ends the wait), close the link,
 //! stop the workers. A master that is away changes nothing for the calls in progress.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use common::config::FilePath;
 use common::exit::Exit;
 use common::net::identity::{ClusterConfig, IdentityError, IdentityStore};
 use common::net::node_link::{NodeLink, NodeLinkSettings, Requests, StartError};
+use common::net::quic::{self, BindError};
 use common::telemetry::health::{HealthError, HealthServer};
 use common::telemetry::task::{self, Owned};
 use common::telemetry::{self, InitError};
@@ -22,6 +23,7 @@ use crate::control::lanes;
 use crate::control::report::LoadReporter;
 use crate::control::{Control, metrics};
 use crate::node::{MediaNode, NodeError};
+use crate::tap::TapServer;
 
 /// Threads of the cold pool.
 const COLD_THREADS: usize = 2;
@@ -35,6 +37,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// Why the process could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    /// No socket for recorders.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// No health server.
     #[error(transparent)]
     Health(#[from] HealthError),
@@ -68,7 +73,7 @@ impl AppError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Health(_) | Self::Node(_) => Exit::Unavailable,
+            Self::Bind(_) | Self::Health(_) | Self::Node(_) => Exit::Unavailable,
             Self::Identity(_) | Self::Log(_) | Self::Start(_) => Exit::Config,
             Self::Link { exit, .. } => *exit,
             Self::Runtime(_) => Exit::Internal,
@@ -103,7 +108,7 @@ async fn serve(settings: &Settings) -> Result<(), AppError> {
     let health =
         HealthServer::start(&settings.health, metrics::registry(&control), move || alive.is_turning())
             .await?;
-    let (link, requests) = start_link(settings, &control)?;
+    let (link, requests, taps) = start_link(settings, &control)?;
     drop(link_sender.send_replace(Some(link.clone())));
     let _lanes = Owned(task::spawn_endless("lanes", lanes::run(Arc::clone(&control), requests)));
     let _load = Owned(task::spawn_endless("load", report_load(Arc::clone(&control), link.clone())));
@@ -115,21 +120,25 @@ async fn serve(settings: &Settings) -> Result<(), AppError> {
         (exit, message) = link.failed() => Err(AppError::Link { exit, message }),
         signal = task::stop_signal() => signal.map_err(AppError::from),
     };
-    match ended {
+    let drained = match ended {
         Ok(signal) => {
             health.readiness().set(Err("draining".to_owned()));
-            drain(&control, signal, settings.drain_deadline).await?;
+            drain(&control, signal, settings.drain_deadline).await
         }
-        Err(error) => {
-            link.close().await;
-            return Err(error);
-        }
-    }
+        Err(error) => Err(error),
+    };
+    taps.close().await;
     link.close().await;
-    Ok(())
+    drained
 }
 
-fn start_link(settings: &Settings, control: &Arc<Control>) -> Result<(NodeLink, Requests), AppError> {
+fn start_link(
+    settings: &Settings,
+    control: &Arc<Control>,
+) -> Result<(NodeLink, Requests, TapServer), AppError> {
+    let socket = quic::bind(settings.link.listen)?;
+    let port = socket.local_addr()?.port();
+    let told = |ip: &IpAddr| SocketAddr::new(*ip, port).to_string();
     let store = IdentityStore::open(&settings.state_dir, Role::Media)?;
     let config = ClusterConfig {
         masters: settings.masters.clone(),
@@ -140,11 +149,15 @@ fn start_link(settings: &Settings, control: &Arc<Control>) -> Result<(NodeLink, 
     let link_settings = NodeLinkSettings {
         name: settings.name.clone(),
         addresses: announced(settings, control),
+        media_link: settings.link.addresses.iter().map(told).collect(),
         capacity: Capacity { workers: settings.media.workers, sessions_max: 0 },
         ..NodeLinkSettings::new(program, &config)
     };
+    let keys = store.quic_keys();
     let turning = Arc::clone(control);
-    Ok(NodeLink::start(link_settings, store, move || turning.turns())?)
+    let (link, requests) = NodeLink::start(link_settings, store, move || turning.turns())?;
+    let taps = TapServer::start(socket, keys, link.identity(), Arc::clone(control));
+    Ok((link, requests, taps))
 }
 
 /// The announced addresses, each with the first worker's port.

@@ -18,6 +18,11 @@
 //! pin_workers = false
 //! gather = "150us"                # busy workers wait so long for more packets of a frame; 0: never
 //!
+//! [link]                          # recorders dial here (QUIC)
+//! listen = "0.0.0.0"
+//! port = 7444                     # 0 takes a free one
+//! announced_addresses = []        # empty: those of media
+//!
 //! [drain]
 //! deadline = "5m"
 //! ```
@@ -42,6 +47,8 @@ pub struct Raw {
     pub node: RawNode,
     /// Ports and addresses of media.
     pub media: RawMedia,
+    /// Where recorders dial.
+    pub link: RawLink,
     /// Leaving.
     pub drain: RawDrain,
     /// Health and metrics.
@@ -55,6 +62,7 @@ impl Default for Raw {
         Self {
             node: RawNode::default(),
             media: RawMedia::default(),
+            link: RawLink::default(),
             drain: RawDrain::default(),
             telemetry: HealthConfig::on_port(9111),
             log: LogConfig::default(),
@@ -137,6 +145,24 @@ pub enum Ports {
     Single,
 }
 
+/// Section `[link]`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct RawLink {
+    /// Local address of the QUIC socket for recorders.
+    pub listen: IpAddr,
+    /// Its port (UDP); 0 takes a free one. Several nodes on one host need one each.
+    pub port: u16,
+    /// What recorders are told to dial; empty is what clients are told, or `listen` where that is one address.
+    pub announced_addresses: Vec<IpAddr>,
+}
+
+impl Default for RawLink {
+    fn default() -> Self {
+        Self { listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 7444, announced_addresses: Vec::new() }
+    }
+}
+
 /// Section `[drain]`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(default)]
@@ -164,12 +190,23 @@ pub struct Settings {
     pub masters: Vec<String>,
     /// Media ports and addresses.
     pub media: MediaSettings,
+    /// Where recorders dial.
+    pub link: LinkSettings,
     /// As `[drain] deadline`.
     pub drain_deadline: Duration,
     /// As `[telemetry]`.
     pub health: HealthConfig,
     /// As `[log]`.
     pub log: LogConfig,
+}
+
+/// Checked `[link]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LinkSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What recorders are told, at least one.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Checked `[media]`.
@@ -220,12 +257,14 @@ fn check(loaded: &Loaded<Raw>) -> Result<Settings, ConfigError> {
     if !name_fits(&raw.node.name) {
         return Err(loaded.refuse("node.name", "at most 64 letters, digits, `-` and `_`"));
     }
+    let media = check_media(loaded)?;
     Ok(Settings {
+        link: check_link(loaded, &media)?,
         name: raw.node.name.clone(),
         state_dir: raw.node.state_dir.0.clone(),
         join_token_file: raw.node.join_token_file.as_ref().map(|path| path.0.clone()),
         masters: raw.node.masters.clone(),
-        media: check_media(loaded)?,
+        media,
         drain_deadline: raw.drain.deadline.0,
         health: raw.telemetry,
         log: raw.log.clone(),
@@ -265,6 +304,22 @@ fn check_media(loaded: &Loaded<Raw>) -> Result<MediaSettings, ConfigError> {
         pin_workers: raw.pin_workers,
         gather: raw.gather.0,
     })
+}
+
+fn check_link(loaded: &Loaded<Raw>, media: &MediaSettings) -> Result<LinkSettings, ConfigError> {
+    let raw = &loaded.value.link;
+    if raw.announced_addresses.len() > ADDRESSES_MAX {
+        let expected = format!("at most {ADDRESSES_MAX} addresses that recorders reach this host at");
+        return Err(loaded.refuse("link.announced_addresses", expected));
+    }
+    let addresses = if !raw.announced_addresses.is_empty() {
+        raw.announced_addresses.clone()
+    } else if raw.listen.is_unspecified() {
+        media.addresses.clone()
+    } else {
+        vec![raw.listen]
+    };
+    Ok(LinkSettings { listen: SocketAddr::new(raw.listen, raw.port), addresses })
 }
 
 /// The host's own addresses that the media sockets are reached at; loopback only where it is asked for or all there is.
@@ -324,6 +379,16 @@ mod tests {
         );
         let settings = load(&["media.announce_loopback=true"]).unwrap();
         assert!(settings.media.addresses.contains(&IpAddr::from([127, 0, 0, 1])));
+    }
+
+    #[test]
+    fn recorders_are_told_an_address_of_the_link() {
+        let link = |set: &[&str]| load(set).unwrap().link;
+        let told = |text: &str| vec![text.parse::<IpAddr>().unwrap()];
+        assert_eq!(link(&[]).listen.port(), 7444);
+        assert_eq!(link(&["media.announced_addresses=198.51.100.7"]).addresses, told("198.51.100.7"));
+        assert_eq!(link(&["link.listen=127.0.0.1", "link.port=0"]).addresses, told("127.0.0.1"));
+        assert_eq!(link(&["link.announced_addresses=10.0.0.7"]).addresses, told("10.0.0.7"));
     }
 
     #[test]

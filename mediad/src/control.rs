@@ -5,6 +5,7 @@
 //! - [`negotiation`]: from SDP to what a worker needs.
 //! - [`report`]: facts and load for the master.
 //! - `moving`: endpoints that go to another node, or come from one.
+//! - `tapping`: what recorders may receive.
 //! - [`metrics`]: numbers for whoever watches.
 //!
 //! Negotiation runs here, on the cold runtime; workers get finished specifications. The table is behind a lock
@@ -16,6 +17,7 @@ mod moving;
 pub mod negotiation;
 pub mod report;
 pub mod table;
+mod tapping;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +35,8 @@ use self::table::{Admission, Endpoint, Table};
 use crate::cold::{ColdCounters, ColdHandle};
 use crate::config::MediaSettings;
 use crate::node::Worker;
+use crate::tap::TapCounters;
+use crate::tap::grants::Grants;
 use crate::transport::dtls::Certificate;
 use crate::transport::negotiate;
 use crate::transport::spec::EndpointSpec;
@@ -50,6 +54,9 @@ pub struct Control {
     cold: ColdHandle,
     facts: FactSink,
     turning: Mutex<(Instant, Vec<u64>)>,
+    // A lock, not a message: held for moments, never across an await.
+    grants: Mutex<Grants>,
+    taps: TapCounters,
 }
 
 impl std::fmt::Debug for Control {
@@ -76,6 +83,8 @@ impl Control {
             negotiator,
             cold,
             facts,
+            grants: Mutex::default(),
+            taps: TapCounters::default(),
         }
     }
 
@@ -94,6 +103,12 @@ impl Control {
     #[must_use]
     pub fn cold(&self) -> &ColdCounters {
         self.cold.counters()
+    }
+
+    /// What recorders receive.
+    #[must_use]
+    pub const fn taps(&self) -> &TapCounters {
+        &self.taps
     }
 
     /// Turns of each worker.
@@ -144,9 +159,9 @@ impl Control {
             ToNode::Checkpoint(checkpoint) => self.checkpoint(checkpoint).await,
             ToNode::Adopt(adopt) => self.adopt(&adopt),
             ToNode::Release(release) => self.release(release),
-            ToNode::TapGrant(_)
-            | ToNode::TapRevoke(_)
-            | ToNode::RecordingStart(_)
+            ToNode::TapGrant(grant) => self.grant_tap(&grant),
+            ToNode::TapRevoke(revoke) => Ok(self.revoke_tap(&revoke)),
+            ToNode::RecordingStart(_)
             | ToNode::RecordingRoster(_)
             | ToNode::RecordingStop(_)
             | ToNode::RecordingDelete(_)
@@ -166,6 +181,7 @@ impl Control {
 
     fn close_session(&self, close: SessionClose) -> Result<OpResult, NodeError> {
         let closed = self.table().close_session(close.session);
+        self.close_taps(close.session);
         if let Some((worker, endpoints)) = closed {
             self.tell(worker, Command::CloseSession { session: close.session, endpoints })?;
         }

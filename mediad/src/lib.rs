@@ -13,5 +13,6 @@ pub mod ring;
 pub mod router;
 pub mod rtcp;
 pub mod rtp;
+pub mod tap;
 pub mod transport;
 pub mod worker;

@@ -257,6 +257,18 @@ impl Shared {
         intact.then(|| (PacketMeta::from_words(meta), len))
     }
 
+    /// What is known of packet `seq`.
+    fn read_meta(&self, seq: u64) -> Option<PacketMeta> {
+        let slot = self.slot(seq);
+        let stamp = 2 * seq + 2;
+        if slot.stamp.load(Ordering::Acquire) != stamp {
+            return None;
+        }
+        let meta = slot.load_meta();
+        fence(Ordering::Acquire);
+        (slot.stamp.load(Ordering::Relaxed) == stamp).then(|| PacketMeta::from_words(meta))
+    }
+
     /// The oldest packet that may still be there.
     fn tail(&self, head: u64) -> u64 {
         head.saturating_sub(self.slots.len() as u64)
@@ -381,8 +393,8 @@ impl TrackWriter {
     }
 }
 
-/// A reading end of one ring.
-#[derive(Debug)]
+/// A reading end of one ring. A clone goes on by itself from where the original is.
+#[derive(Clone, Debug)]
 pub struct TrackReader {
     shared: Arc<Shared>,
     next: u64,
@@ -416,6 +428,26 @@ impl TrackReader {
     /// First packet of the newest key frame, while it is there.
     pub fn last_keyframe(&self) -> Option<RingSeq> {
         keyframe(&self.shared)
+    }
+
+    /// Another reader of the same ring, that begins at `from`.
+    pub fn at(&self, from: RingSeq) -> Self {
+        Self { next: from.0, ..self.clone() }
+    }
+
+    /// Number of the packet that will be written next.
+    pub fn head(&self) -> RingSeq {
+        RingSeq(self.shared.head.load(Ordering::Acquire))
+    }
+
+    /// Number of the oldest packet that may still be there.
+    pub fn oldest(&self) -> RingSeq {
+        RingSeq(self.shared.tail(self.head().0))
+    }
+
+    /// What is known of one packet, without its bytes. These may be gone already.
+    pub fn meta(&self, seq: RingSeq) -> Option<PacketMeta> {
+        self.shared.read_meta(seq.0)
     }
 
     /// Number of the packet that is read next.

@@ -23,6 +23,7 @@ mod saved;
 mod slab;
 mod speaker;
 mod stats;
+mod tap;
 mod track;
 
 use std::collections::{HashMap, VecDeque};
@@ -35,6 +36,7 @@ use common::wire::node::{EndpointKind, MediaKind, Permit, SlotBind, SlotGap};
 
 pub use self::saved::{SavedLeg, SavedMedia, SavedSource};
 pub use self::stats::{Dropped, EndpointSnapshot, EndpointStats, Snapshot, Totals, TrackSnapshot};
+pub use self::tap::{Look, LookWant, Seen, SeenCodec, SeenEncoding, SeenReport, SeenTrack};
 
 use self::endpoint::{Endpoint, Link, RxSection, merged_ids};
 use self::leg::Leg;

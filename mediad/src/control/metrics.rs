@@ -88,6 +88,7 @@ impl Collector for Metrics {
             }
         }
         self.encode_gauges(&mut encoder, &snapshots)?;
+        self.encode_taps(&mut encoder)?;
         self.encode_cold(&mut encoder)
     }
 }
@@ -110,6 +111,26 @@ impl Metrics {
             gauge(encoder, name, help, None, value)?;
         }
         gauge(encoder, "memory", "Resident memory", Some(&Unit::Bytes), resident_bytes())
+    }
+
+    fn encode_taps(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let taps = self.0.taps();
+        gauge(encoder, "taps", "Recorders that receive a session", None, taps.taps.load(Ordering::Relaxed))?;
+        let tracks = taps.tracks.load(Ordering::Relaxed);
+        gauge(encoder, "tap_tracks", "Tracks that recorders receive", None, tracks)?;
+        let counters = [
+            ("tap_packets", "Packets sent to recorders", &taps.packets),
+            ("tap_bytes", "Bytes sent to recorders", &taps.bytes),
+            ("tap_lapped", "Packets that recorders were too slow for", &taps.lapped),
+            ("tap_lost", "Packets that never came, as told to recorders", &taps.lost),
+            ("tap_refused", "Connections of recorders that were refused", &taps.refused),
+            ("tap_stuck", "Recorders that were dropped because they took nothing", &taps.stuck),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
     }
 
     fn encode_cold(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {

@@ -137,6 +137,12 @@ impl<N> Table<N> {
         Ok(())
     }
 
+    /// The worker of a session.
+    #[must_use]
+    pub fn worker_of(&self, session: SessionKey) -> Option<usize> {
+        self.sessions.get(&session).map(|session| session.worker)
+    }
+
     /// Fewest endpoints; then fewest sessions, so that a burst of empty sessions spreads.
     fn quietest_worker(&self) -> usize {
         let mut sessions = vec![0_usize; self.workers.len()];

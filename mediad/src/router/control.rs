@@ -145,6 +145,7 @@ impl Router {
             self.tracks.find_mut(key).and_then(|track| track.encodings.get_mut(usize::from(source.encoding)))
         {
             encoding.report = Some(*sender);
+            encoding.report_us = us;
             encoding.receiver.note_report(sender, us);
         }
     }

@@ -362,7 +362,7 @@ impl Router {
         let nack = track.codecs.get(usize::from(track.codec.unwrap_or(0))).is_some_and(|codec| codec.nack);
         let encoding = &mut track.encodings[usize::from(position)];
         // Nobody waits for it, or nobody would answer.
-        if encoding.subscribers.is_empty() || !nack {
+        if !encoding.is_followed(us) || !nack {
             encoding.receiver.forget_all();
             return false;
         }
@@ -392,7 +392,7 @@ impl Router {
         let is_lowest = track.is_lowest(position);
         let spec = track.codec_spec().map(|codec| (codec.pli, codec.fir));
         let encoding = &mut track.encodings[usize::from(position)];
-        if !encoding.gate.is_wished() || encoding.subscribers.is_empty() {
+        if !encoding.gate.is_wished() || !encoding.is_followed(us) {
             encoding.gate.cancel();
             return false;
         }

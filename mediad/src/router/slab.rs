@@ -10,6 +10,13 @@ pub(super) struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// One number that no other key of the slab has.
+    pub(super) const fn number(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     entries: Vec<(u32, Option<T>)>,

@@ -171,6 +171,10 @@ pub(super) struct Encoding {
     pub(super) last_us: Option<u64>,
     /// Clock mapping of the publisher's newest sender report.
     pub(super) report: Option<SenderInfo>,
+    /// When it arrived.
+    pub(super) report_us: u64,
+    /// A tap reads the encoding, up to this moment at least.
+    pub(super) tapped_us: u64,
     /// Timestamp of the newest key frame, to tell its first packet, and where it began.
     key_timestamp: Option<u32>,
     key_index: Option<u64>,
@@ -196,6 +200,8 @@ impl Encoding {
             gate: Gate::default(),
             last_us: None,
             report: None,
+            report_us: 0,
+            tapped_us: 0,
             key_timestamp: None,
             key_index: None,
             picture_id: None,
@@ -223,6 +229,15 @@ impl Encoding {
         self.last_us.is_some_and(|at| now_us.saturating_sub(at) < SILENT_US)
     }
 
+    /// Whether somebody receives it, or waits for it.
+    pub(super) const fn is_followed(&self, now_us: u64) -> bool {
+        !self.subscribers.is_empty() || self.is_tapped(now_us)
+    }
+
+    const fn is_tapped(&self, now_us: u64) -> bool {
+        now_us < self.tapped_us
+    }
+
     pub(super) const fn ring(&self) -> Option<&TrackWriter> {
         self.ring.as_ref()
     }
@@ -246,14 +261,21 @@ impl Encoding {
         }
         self.metered = (self.bytes, now_us);
         let rate_bps = (self.bytes - bytes) * 8_000_000 / span_us;
+        let tapped = self.is_tapped(now_us);
         let Some(ring) = &mut self.ring else { return };
-        let wanted = RingSize::for_rate(VIDEO_MILLIS, rate_bps, VIDEO_PACKET_BYTES);
-        if self.kind == MediaKind::Video
-            && wanted.bytes > ring.capacity_bytes()
-            && ring.capacity_bytes() < RING_BYTES_MAX
-        {
-            let bytes = wanted.bytes.min(RING_BYTES_MAX);
-            ring.resize(RingSize { packets: bytes / VIDEO_PACKET_BYTES, bytes });
+        let millis = if tapped { TAPPED_MILLIS } else { VIDEO_MILLIS };
+        let wanted = RingSize::for_rate(millis, rate_bps, VIDEO_PACKET_BYTES);
+        let size = match self.kind {
+            MediaKind::Audio if tapped => TAPPED_AUDIO_RING,
+            MediaKind::Audio => return,
+            MediaKind::Video => {
+                let bytes = wanted.bytes.clamp(ring.capacity_bytes(), RING_BYTES_MAX);
+                let least = if tapped { TAPPED_PACKETS_MIN } else { 0 };
+                RingSize { packets: (bytes / VIDEO_PACKET_BYTES).max(least), bytes }
+            }
+        };
+        if size.bytes > ring.capacity_bytes() || size.packets > ring.capacity_packets() {
+            ring.resize(size);
         }
     }
 
@@ -314,6 +336,15 @@ const SILENT_US: u64 = 1_500_000;
 
 /// History of a video encoding.
 const VIDEO_MILLIS: u64 = 1500;
+
+/// History of an encoding that is tapped: what a recorder that fails over to another one has missed.
+const TAPPED_MILLIS: u64 = 5000;
+
+/// Packets of a tapped video encoding that are kept at least: small pictures have small packets.
+const TAPPED_PACKETS_MIN: usize = 1024;
+
+/// Five seconds of sound.
+const TAPPED_AUDIO_RING: RingSize = RingSize { packets: 256, bytes: 64 * 1024 };
 
 /// Below this a video packet is the exception.
 const VIDEO_PACKET_BYTES: usize = 512;

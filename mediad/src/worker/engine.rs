@@ -79,6 +79,13 @@ pub enum Command {
         /// Where to.
         reply: oneshot::Sender<Option<Box<Checkpointed>>>,
     },
+    /// Show a tap its session. Nothing is answered when the reply is dropped.
+    Look {
+        /// What it wants.
+        look: Box<router::Look>,
+        /// Where to.
+        reply: oneshot::Sender<Box<router::Seen>>,
+    },
     /// Forget a peer that another node has now: the client is told nothing.
     Release {
         /// Whose.
@@ -734,6 +741,11 @@ impl Engine for MediaEngine {
                 let saved = self.checkpoint(now, endpoint);
                 // Who asked may have given up.
                 drop(reply.send(saved));
+            }
+            Command::Look { look, reply } => {
+                let seen = self.router.look(now, &look);
+                // Who looked may have given up.
+                drop(reply.send(Box::new(seen)));
             }
             Command::Release { endpoint } => {
                 self.take_away(endpoint, |peer| Request::Forget { peer: peer.id });

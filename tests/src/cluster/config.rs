@@ -26,6 +26,7 @@ pub(super) fn mediad(folder: &Path, name: &str, link: u16, health: u16, workers:
     format!(
         "{}[node]\nname = \"{name}\"\nstate_dir = \"{folder}/{name}\"\njoin_token_file = \"{folder}/masterd/join-token\"\nmasters = [\"127.0.0.1:{link}\"]\n\n\
          [drain]\ndeadline = \"10s\"\n\n\
+         [link]\nlisten = \"127.0.0.1\"\nport = 0\n\n\
          [media]\nlisten = \"127.0.0.1\"\nport = 0\nworkers = {workers}\n",
         common(health)
     )
