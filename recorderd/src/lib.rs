@@ -2,6 +2,11 @@
 
 pub mod app;
 pub mod args;
+pub mod boxes;
+pub mod clock;
 pub mod config;
+pub mod labels;
+pub mod layout;
 pub mod load;
+pub mod mkv;
 pub mod studio;

@@ -5,9 +5,14 @@ use std::process::ExitCode;
 use common::config::Settled;
 use common::exit::{self, Exit};
 use common::telemetry::chain;
-use recorderd::{app, args, config};
+use recorderd::{app, args, config, studio};
 
 fn main() -> ExitCode {
+    // Hidden: how the recorder starts its own children. `recorderd studio <pid of the recorder>`.
+    let mut given = std::env::args().skip(1);
+    if given.next().as_deref() == Some(studio::SUBCOMMAND) {
+        return studio::run(given.next().and_then(|pid| pid.parse().ok()).unwrap_or_default());
+    }
     let args = match exit::parse_args::<args::Args>() {
         Ok(args) => args,
         Err(exit) => return exit.into(),
