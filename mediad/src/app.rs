@@ -115,13 +115,18 @@ async fn serve(settings: &Settings) -> Result<(), AppError> {
     health.readiness().set(Ok(()));
     tracing::info!(node = %link.node(), workers = settings.media.workers, addresses = ?settings.media.addresses, "media node runs");
 
-    // Both arms are cancel safe: neither takes anything away.
+    // All arms are cancel safe: none takes anything away.
     let ended = tokio::select! {
         (exit, message) = link.failed() => Err(AppError::Link { exit, message }),
-        signal = task::stop_signal() => signal.map_err(AppError::from),
+        signal = task::stop_signal() => signal.map_err(AppError::from).map(Stop::Signal),
+        () = control.drain_deadline() => Ok(Stop::DrainOver),
     };
     let drained = match ended {
-        Ok(signal) => {
+        Ok(Stop::DrainOver) => {
+            tracing::warn!("the master's drain deadline passed");
+            Ok(())
+        }
+        Ok(Stop::Signal(signal)) => {
             health.readiness().set(Err("draining".to_owned()));
             drain(&control, signal, settings.drain_deadline).await
         }
@@ -130,6 +135,12 @@ async fn serve(settings: &Settings) -> Result<(), AppError> {
     taps.close().await;
     link.close().await;
     drained
+}
+
+/// Why the node ends without an error.
+enum Stop {
+    DrainOver,
+    Signal(&'static str),
 }
 
 fn start_link(

@@ -29,6 +29,8 @@ use common::wire::node::{
     SessionClose, SlotBind, ToNode, TransportState,
 };
 
+use tokio::sync::watch;
+
 use self::negotiation::{Negotiated, Negotiator, Opening};
 use self::report::FactSink;
 use self::table::{Admission, Endpoint, Table};
@@ -57,6 +59,8 @@ pub struct Control {
     // A lock, not a message: held for moments, never across an await.
     grants: Mutex<Grants>,
     taps: TapCounters,
+    /// End of a drain that the master ordered.
+    drain_deadline: watch::Sender<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Control {
@@ -85,6 +89,7 @@ impl Control {
             facts,
             grants: Mutex::default(),
             taps: TapCounters::default(),
+            drain_deadline: watch::channel(None).0,
         }
     }
 
@@ -137,8 +142,28 @@ impl Control {
 
     /// Takes no new sessions from now on.
     pub fn drain(&self) {
+        (self.facts)(None, NodeFact::Draining);
         self.table().set_draining(true);
         self.report_drained();
+    }
+
+    /// Waits until a drain that the master ordered with a deadline is over.
+    pub async fn drain_deadline(&self) {
+        let mut deadline = self.drain_deadline.subscribe();
+        loop {
+            let at = *deadline.borrow_and_update();
+            let over = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Both arms are cancel safe. The sender lives as long as we do.
+            tokio::select! {
+                () = over => return,
+                _ = deadline.changed() => {}
+            }
+        }
     }
 
     /// Carries out one command. Those of one session must come one after the other.
@@ -196,6 +221,10 @@ impl Control {
     }
 
     fn set_draining(&self, drain: Drain) -> Result<OpResult, NodeError> {
+        let limited = drain.on && drain.deadline_ms > 0;
+        let at =
+            limited.then(|| Instant::now().checked_add(Duration::from_millis(drain.deadline_ms))).flatten();
+        let _former = self.drain_deadline.send_replace(at);
         self.table().set_draining(drain.on);
         self.report_drained();
         Ok(OpResult::Ok)
@@ -427,6 +456,12 @@ mod tests {
         control.execute(SessionClose { session: SESSION }.into()).await;
         assert_eq!(*facts.lock().unwrap(), [NodeFact::Drained]);
         assert_eq!(control.execute(open_session(3)).await, OpResult::Err(NodeError::Draining));
+        let over = || tokio::time::timeout(Duration::from_millis(50), control.drain_deadline());
+        assert!(over().await.is_err(), "no deadline was set");
+        control.execute(Drain { on: true, deadline_ms: 1 }.into()).await;
+        over().await.expect("the deadline passes");
+        control.execute(Drain { on: false, deadline_ms: 1 }.into()).await;
+        assert!(over().await.is_err(), "the drain was called off");
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &metrics::registry(&control)).unwrap();
         assert!(text.contains("mediad_worker_allocations_total{worker=\"1\"}"), "{text}");

@@ -34,11 +34,11 @@ use common::id::{ConnectionKey, EndpointKey, SessionKey, StreamKey};
 use common::limits::SLOTS_PER_ENDPOINT_MAX;
 use common::wire::node::{EndpointKind, MediaKind, Permit, SlotBind, SlotGap};
 
-pub use self::saved::{SavedLeg, SavedMedia, SavedSource};
+pub use self::saved::{SavedLeg, SavedMedia, SavedSource, TooManyAdoptions};
 pub use self::stats::{Dropped, EndpointSnapshot, EndpointStats, Snapshot, Totals, TrackSnapshot};
 pub use self::tap::{Look, LookWant, Seen, SeenCodec, SeenEncoding, SeenReport, SeenTrack};
 
-use self::endpoint::{Endpoint, Link, RxSection, merged_ids};
+use self::endpoint::{Endpoint, Limits, Link, RxSection, merged_ids};
 use self::leg::Leg;
 use self::repair::{Budget, Repair};
 use self::slab::{Key, Slab};
@@ -312,7 +312,8 @@ impl Router {
                 opener: None,
                 rtcp: RtcpLease::new(),
                 transport_seq: 1,
-                bounded: false,
+                limits: Limits::Own,
+                reported: 0,
             },
             ids: merged_ids(open.spec),
             sections: Vec::new(),

@@ -259,15 +259,18 @@ async fn bind(node: &MediaNode, generation: u64) {
     assert_eq!(bound, OpResult::Ok);
 }
 
-async fn checkpoint(node: &MediaNode, endpoint: u64) -> Vec<u8> {
-    match tell(node, Checkpoint { session: SESSION, endpoint: EndpointKey(endpoint) }).await {
-        OpResult::State(state) => state,
+async fn checkpoint(node: &MediaNode, endpoint: u64, holds: u32) -> Vec<u8> {
+    match tell(node, Checkpoint { session: SESSION, endpoint: EndpointKey(endpoint), holds }).await {
+        OpResult::State(state) => {
+            assert_eq!(state.number, holds + 1);
+            state.bytes
+        }
         other => panic!("{other:?}"),
     }
 }
 
 async fn try_adopt(node: &MediaNode, generation: u64, state: Vec<u8>) -> OpResult {
-    tell(node, Adopt { session: SESSION, generation: Generation(generation), state }).await
+    tell(node, Adopt { session: SESSION, generation: Generation(generation), state, earlier: 0 }).await
 }
 
 /// Adopts an endpoint; gives the fragment that a client behind a NAT would be pushed.
@@ -322,8 +325,8 @@ async fn a_call_goes_on_at_another_node_under_the_same_keys() {
 
     // Checkpoints come every second; the newest one is some packets old when the node is lost.
     let mut states = Vec::new();
-    for _ in 0..3 {
-        states = vec![checkpoint(&old, 1).await, checkpoint(&old, 2).await];
+    for holds in 0..3 {
+        states = vec![checkpoint(&old, 1, holds).await, checkpoint(&old, 2, holds).await];
         let seen = clients[1].received.len();
         run_until(&mut clients, 2, "media after a checkpoint", |clients| {
             clients[1].received.len() > seen + 20
@@ -371,9 +374,9 @@ async fn a_call_goes_on_at_another_node_under_the_same_keys() {
 async fn a_node_that_is_cut_off_stops_before_its_successor_begins() {
     let (old, new) = (node(), node());
     let mut clients = call(&old).await;
-    let _first = checkpoint(&old, 2).await;
-    let state = checkpoint(&old, 2).await;
-    let publisher = checkpoint(&old, 1).await;
+    let _first = checkpoint(&old, 2, 0).await;
+    let state = checkpoint(&old, 2, 1).await;
+    let publisher = checkpoint(&old, 1, 0).await;
 
     // Nobody asks again: the old node may go on for some thousand packets and not one more.
     let stopped = |clients: &[Client; 2]| clients[1].received.last().map(|packet| packet.0);
@@ -411,7 +414,7 @@ async fn a_node_that_is_cut_off_stops_before_its_successor_begins() {
 async fn stale_foreign_and_broken_states_are_refused() {
     let (old, new) = (node(), node());
     let clients = call(&old).await;
-    let state = checkpoint(&old, 1).await;
+    let state = checkpoint(&old, 1, 0).await;
     assert_eq!(try_adopt(&new, 10, state.clone()).await, OpResult::Err(NodeError::UnknownSession));
     open_session(&new).await;
     assert_eq!(
@@ -424,7 +427,7 @@ async fn stale_foreign_and_broken_states_are_refused() {
     let first = adopt(&new, 10, state.clone()).await;
     assert_eq!(adopt(&new, 10, state.clone()).await, first);
     assert_eq!(try_adopt(&new, 9, state).await, OpResult::Err(NodeError::StaleGeneration(Generation(10))));
-    let unknown = Checkpoint { session: SESSION, endpoint: EndpointKey(99) };
+    let unknown = Checkpoint { session: SESSION, endpoint: EndpointKey(99), holds: 0 };
     assert_eq!(tell(&old, unknown).await, OpResult::Err(NodeError::UnknownEndpoint));
     drop(clients);
 }

@@ -8,7 +8,7 @@ mod rig;
 use common::id::{ConnectionKey, EndpointKey, StreamKey};
 use common::wire::node::{EndpointKind, MediaKind, Permit, SlotBind, SlotGap};
 use mediad::codec::vp8;
-use mediad::router::{BindError, Event, Received, Settings};
+use mediad::router::{BindError, Event, Received, SavedMedia, Settings};
 use mediad::transport::spec::Codec;
 
 use rig::{Net, Rig, SESSION, publisher_spec, subscriber_spec};
@@ -532,35 +532,19 @@ fn hostile_datagrams_are_dropped_and_counted() {
     assert!(rig.got(client, VIDEO).holes().is_empty());
 }
 
-#[test]
-fn a_saved_endpoint_goes_on_in_another_router_without_using_a_nonce_twice() {
-    let mut rig = Rig::new(23);
-    let publisher = rig.publisher(1, &["l", "h"]);
-    let client = subscriber(&mut rig, 1);
-    subscribe(&mut rig, client, 0, 1, u8::MAX);
-    rig.run(1000, &[publisher]);
+/// Puts the rig's two endpoints, a publisher and a subscriber, into a new router as a node that adopts them does. Gives
+/// the router that had them.
+fn adopt(rig: &mut Rig, saved: &[SavedMedia], seed: u64) -> mediad::router::Router {
     let now = rig.now();
-    let saved: Vec<_> = [publisher, client]
-        .iter()
-        .map(|at| rig.router.checkpoint(now, rig.clients[*at].key).unwrap())
-        .collect();
-    // The old node goes on to the end of its leases, cut off from its clients.
-    let highest = rig.got(client, VIDEO).highest;
-    assert!(saved[1].legs[1].lease.granted_until > highest + 1000);
-    let settings = Settings { seed: 99, ..Settings::default() };
-    let mut old = std::mem::replace(&mut rig.router, mediad::router::Router::new(rig.start, settings));
+    let settings = Settings { seed, ..Settings::default() };
+    let old = std::mem::replace(&mut rig.router, mediad::router::Router::new(rig.start, settings));
     let specs = [publisher_spec(&["l", "h"]), subscriber_spec(1)];
     let kinds = [EndpointKind::Publish { stream: StreamKey(1) }, EndpointKind::Slots];
-    for (at, (spec, kind)) in [publisher, client].into_iter().zip(specs.iter().zip(kinds)) {
+    for (at, (spec, kind)) in specs.iter().zip(kinds).enumerate() {
         let number = at as u64 + 1;
-        let key = rig.clients[at].key;
-        let open = mediad::router::Open {
-            session: SESSION,
-            connection: ConnectionKey(number),
-            endpoint: key,
-            kind,
-            spec,
-        };
+        let endpoint = rig.clients[at].key;
+        let connection = ConnectionKey(number);
+        let open = mediad::router::Open { session: SESSION, connection, endpoint, kind, spec };
         let index = rig.router.open(now, &open).unwrap();
         rig.router.restore(now, index, &saved[at]);
         let (ours, _) = rig::keys(number, mediad::transport::srtp::Profile::AeadAes128Gcm);
@@ -569,7 +553,29 @@ fn a_saved_endpoint_goes_on_in_another_router_without_using_a_nonce_twice() {
         rig.router.set_destination(index, Some(rig.clients[at].address));
         rig.clients[at].index = index;
     }
+    subscribe(rig, 1, 0, 1, u8::MAX);
+    old
+}
+
+fn saved(rig: &mut Rig, holds: u32) -> Vec<SavedMedia> {
+    let now = rig.now();
+    let keys = [rig.clients[0].key, rig.clients[1].key];
+    keys.iter().map(|key| rig.router.checkpoint(now, *key, holds).unwrap()).collect()
+}
+
+#[test]
+fn a_saved_endpoint_goes_on_in_another_router_without_using_a_nonce_twice() {
+    let mut rig = Rig::new(23);
+    let publisher = rig.publisher(1, &["l", "h"]);
+    let client = subscriber(&mut rig, 1);
     subscribe(&mut rig, client, 0, 1, u8::MAX);
+    rig.run(1000, &[publisher]);
+    let now = rig.now();
+    let saved = saved(&mut rig, 0);
+    // The old node goes on to the end of its leases, cut off from its clients.
+    let highest = rig.got(client, VIDEO).highest;
+    assert!(saved[1].legs[1].lease.granted_until > highest + 1000);
+    let mut old = adopt(&mut rig, &saved, 99);
     // RIDs are not sent any more: the saved table must know the sources.
     rig.run(1500, &[publisher]);
     rig.run(50, &[]);
@@ -580,8 +586,44 @@ fn a_saved_endpoint_goes_on_in_another_router_without_using_a_nonce_twice() {
     assert!((1..90_000).contains(&first.timestamp.wrapping_sub(before.timestamp)));
     assert!((1..1000).contains(&(first.picture_id.wrapping_sub(before.picture_id) & 0x7fff)));
     // What the old node can still seal ends where the new one began.
-    let again = old.checkpoint(now, rig.clients[client].key).unwrap();
+    let again = old.checkpoint(now, rig.clients[client].key, 1).unwrap();
     assert!(again.legs[1].lease.granted_until >= saved[1].legs[1].lease.granted_until);
+}
+
+#[test]
+fn nodes_that_adopt_and_never_report_do_not_use_each_others_numbers() {
+    let mut rig = Rig::new(29);
+    let publisher = rig.publisher(1, &["l", "h"]);
+    let client = subscriber(&mut rig, 1);
+    subscribe(&mut rig, client, 0, 1, u8::MAX);
+    rig.run(500, &[publisher]);
+    let known = saved(&mut rig, 0);
+    let begin = known[1].legs[1].lease.granted_until;
+    // The report is lost; a third one is asked for without it. The limit that only it told is not used.
+    let lost = saved(&mut rig, 0);
+    let again = saved(&mut rig, 1);
+    assert!(again[1].number == 3 && lost[1].legs[1].lease.granted_until >= begin);
+
+    adopt(&mut rig, &known, 31);
+    // More than one grant lasts for.
+    for _ in 0..1_200 {
+        rig.frame(publisher);
+        rig.step();
+    }
+    let last = rig.got(client, VIDEO).highest;
+    assert!(rig.router.totals().lease_exhausted > 0, "it stops: {begin} to {last}");
+
+    let mut second = known.clone();
+    for media in &mut second {
+        media.skip(1).unwrap();
+        assert_eq!(media.clone().skip(6), Err(mediad::router::TooManyAdoptions));
+    }
+    adopt(&mut rig, &second, 33);
+    rig.run(1500, &[publisher]);
+    let video = rig.got(client, VIDEO);
+    let first = *video.got.range(last + 1..).next().unwrap().0;
+    assert_eq!(first, second[1].legs[1].lease.granted_until);
+    assert!(first > last && last >= begin, "{begin} {last} {first}");
 }
 
 #[test]

@@ -171,7 +171,7 @@ pub struct NewEpoch {
     pub epoch: Epoch,
 }
 
-/// Take no new sessions. The node leaves when none is left or when the time is over.
+/// Take no new sessions. The node says when none is left ([`NodeFact::Drained`]), and ends when the time is over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Drain {
     /// True to drain, false to take sessions again.
@@ -343,13 +343,15 @@ pub struct Permit {
     pub subscribe: bool,
 }
 
-/// Report the endpoint's state. Answered with [`OpResult::State`]; extends its leases.
+/// Report the endpoint's state. Answered with [`OpResult::State`]; extends its leases if the last report has arrived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Its session.
     pub session: SessionKey,
     /// The endpoint.
     pub endpoint: EndpointKey,
+    /// [`SavedState::number`] of the newest report that the master holds durably; 0 without any.
+    pub holds: u32,
 }
 
 /// Take over an endpoint from its state. Answered with [`OpResult::Ready`] whose SDP is a fragment (RFC 8840) with the
@@ -362,7 +364,14 @@ pub struct Adopt {
     pub generation: Generation,
     /// Bytes of the endpoint's state as a [`Checkpoint`] reported them.
     pub state: Vec<u8>,
+    /// How many other nodes were told to adopt these very bytes before. Each may have used numbers that no report
+    /// tells of, which this one leaves out; at [`ADOPTIONS_MAX`] it refuses.
+    pub earlier: u16,
 }
+
+/// Nodes that can be told one after the other to adopt an endpoint from the same bytes: each leaves out what the ones
+/// before may have used, and a client follows a jump of less than 2^15 packets.
+pub const ADOPTIONS_MAX: u16 = 6;
 
 /// Stop sealing for an endpoint: another node has it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -392,7 +401,16 @@ pub enum OpResult {
     /// Not done, and why.
     Err(NodeError),
     /// State of an endpoint, for [`Adopt`].
-    State(Vec<u8>),
+    State(SavedState),
+}
+
+/// An endpoint's state.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// Rises with every report of the endpoint, over all nodes that had it.
+    pub number: u32,
+    /// The state.
+    pub bytes: Vec<u8>,
 }
 
 /// An endpoint is open, or its ICE was restarted.
@@ -530,6 +548,8 @@ pub enum NodeFact {
     Drained,
     /// A turn of a recording job.
     Recording(RecordingReport),
+    /// The node was told to end, not by the master: it takes no new sessions and leaves when none is left.
+    Draining,
 }
 
 /// Why a slot stays empty.

@@ -61,8 +61,8 @@ fn to_node() -> Vec<ToNode> {
             subscribe: true,
         }
         .into(),
-        Checkpoint { session, endpoint }.into(),
-        Adopt { session, generation, state: vec![0, 255] }.into(),
+        Checkpoint { session, endpoint, holds: 3 }.into(),
+        Adopt { session, generation, state: vec![0, 255], earlier: 1 }.into(),
         Release { session, endpoint, generation }.into(),
         TapGrant { session, recording: RECORDING, recorder: NODE, generation }.into(),
         TapRevoke { session, recording: RECORDING }.into(),
@@ -160,7 +160,11 @@ fn results() -> Vec<OpResult> {
         ext: ext(),
     };
     let why = text();
-    let mut results = vec![OpResult::Ok, OpResult::Ready(ready), OpResult::State(vec![1; 300])];
+    let mut results = vec![
+        OpResult::Ok,
+        OpResult::Ready(ready),
+        OpResult::State(SavedState { number: 7, bytes: vec![1; 300] }),
+    ];
     results.extend(
         [
             NodeError::Busy,
@@ -193,6 +197,7 @@ fn facts() -> Vec<NodeFact> {
         NodeFact::Speakers { loudest: vec![stream] },
         NodeFact::Track { stream, kind: MediaKind::Video, codec: text(), rids: vec![text(), text()] },
         NodeFact::Drained,
+        NodeFact::Draining,
     ];
     facts.extend(
         [
@@ -349,8 +354,8 @@ pub(super) fn check_samples<M: Message + Debug + PartialEq>(samples: &[M], kinds
 
 #[test]
 fn every_message_survives_its_way_and_a_cut_one_is_refused() {
-    check_samples(&to_node(), 15);
-    check_samples(&from_node(), 8);
+    check_samples(&to_node(), 22);
+    check_samples(&from_node(), 9);
     check_samples(&to_master(), 1);
     check_samples(&to_operator(), 2);
     check_samples(&to_authority(), 1);

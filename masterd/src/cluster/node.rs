@@ -198,6 +198,11 @@ impl Core {
             }
             NodeFact::Drained => self.set_status(key, NodeStatus::Terminating),
             NodeFact::Recording(report) => self.recording_report(key, report),
+            NodeFact::Draining => {
+                if self.nodes.get(&key).is_some_and(|it| it.record.status == NodeStatus::Running) {
+                    self.set_status(key, NodeStatus::WaitingIdleToTerminate);
+                }
+            }
             // About endpoints that are closed by now, and first media of a track, on which nothing depends.
             NodeFact::Transport { .. } | NodeFact::Slot { .. } | NodeFact::Track { .. } => {}
         }

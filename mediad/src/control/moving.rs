@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use common::id::Generation;
-use common::wire::node::{Adopt, Checkpoint, NodeError, OpResult, Release, TransportState};
+use common::wire::node::{Adopt, Checkpoint, NodeError, OpResult, Release, SavedState, TransportState};
 use tokio::sync::oneshot;
 
 use super::Control;
@@ -34,7 +34,8 @@ impl Control {
             (worker, (endpoint.connection, endpoint.generation, endpoint.kind, permit))
         };
         let (reply, answer) = oneshot::channel();
-        self.tell(worker, Command::Checkpoint { endpoint: message.endpoint, reply })?;
+        let Checkpoint { endpoint, holds, .. } = message;
+        self.tell(worker, Command::Checkpoint { endpoint, holds, reply })?;
         let saved = match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(Some(saved))) => saved,
             Ok(Ok(None)) => return Err(internal("the endpoint is not connected yet")),
@@ -43,6 +44,7 @@ impl Control {
             }
         };
         let (connection, generation, kind, permit) = head;
+        let number = saved.media.number;
         let state = State {
             session: message.session,
             connection,
@@ -56,7 +58,8 @@ impl Control {
             spec: saved.spec,
             media: saved.media,
         };
-        state.encode().map(OpResult::State).map_err(internal)
+        let bytes = state.encode().map_err(internal)?;
+        Ok(OpResult::State(SavedState { number, bytes }))
     }
 
     /// Goes on with an endpoint that another node had.
@@ -68,8 +71,7 @@ impl Control {
         if state.session != message.session {
             return Err(internal("the state is of another session"));
         }
-        // Each adopter may have used a stretch of numbers that no checkpoint tells of.
-        state.media.skip(message.generation.0 - state.generation.0 - 1);
+        state.media.skip(message.earlier).map_err(|error| NodeError::Limit { limit: error.to_string() })?;
         let negotiation = Negotiated::of(&state.spec);
         let mut ready = negotiate::summary(&state.spec);
         let endpoint = Endpoint {

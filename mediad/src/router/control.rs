@@ -33,8 +33,9 @@ impl Router {
         match opener.open_rtcp(datagram) {
             Ok(opened) => {
                 self.totals.reports_in += 1;
+                let mut entries = ENTRIES_MAX;
                 for packet in Compound::new(&datagram[..opened.len]).take(PACKETS_MAX) {
-                    self.handle_rtcp(us, index, packet);
+                    self.handle_rtcp(us, index, packet, &mut entries);
                 }
                 Received::Control
             }
@@ -45,14 +46,15 @@ impl Router {
         }
     }
 
-    fn handle_rtcp(&mut self, us: u64, index: EndpointIndex, packet: Packet<'_>) {
+    /// `entries` is what of the datagram's requests may still be read.
+    fn handle_rtcp(&mut self, us: u64, index: EndpointIndex, packet: Packet<'_>, entries: &mut usize) {
         match packet {
             Packet::Bye(ssrcs) => ssrcs.for_each(|ssrc| self.end_source(us, index, ssrc)),
             Packet::Fir(ssrcs) => {
                 ssrcs.take(ENTRIES_MAX).for_each(|ssrc| self.want_keyframe(us, index, ssrc));
             }
             Packet::Pli { media } => self.want_keyframe(us, index, media),
-            Packet::Nack { media, lost } => self.want_again(index, media, lost),
+            Packet::Nack { media, lost } => self.want_again(index, media, lost, entries),
             Packet::ReceiverReport { blocks, .. } => {
                 blocks.for_each(|block| self.note_block(us, index, &block));
             }
@@ -91,14 +93,21 @@ impl Router {
     }
 
     /// A subscriber lost packets.
-    fn want_again(&mut self, index: EndpointIndex, ssrc: u32, lost: impl Iterator<Item = u16>) {
+    fn want_again(
+        &mut self,
+        index: EndpointIndex,
+        ssrc: u32,
+        lost: impl Iterator<Item = u16>,
+        entries: &mut usize,
+    ) {
         let Some(endpoint) = self.endpoints.find(index.0) else { return };
         let Some(leg) = endpoint.leg_by_ssrc(ssrc) else { return };
         if endpoint.legs[leg].lease.ssrc() != ssrc {
             return;
         }
         let leg = LegRef { endpoint: index.0.slot, leg: leg as u16 };
-        for sequence in lost.take(ENTRIES_MAX) {
+        for sequence in lost.take(*entries) {
+            *entries -= 1;
             self.totals.wanted += 1;
             if self.repairs.len() < REPAIRS_MAX {
                 self.repairs.push_back(Repair { leg, sequence });
@@ -205,7 +214,7 @@ pub(super) fn sender_info(
 /// Packets of one compound that are read.
 const PACKETS_MAX: usize = 64;
 
-/// Entries of one request that are read.
+/// Entries of the requests of one datagram that are read: one client must not fill the queue that all share.
 const ENTRIES_MAX: usize = 512;
 
 /// Entries of one transport-wide feedback that are read.

@@ -26,8 +26,18 @@ pub(super) struct Link {
     pub(super) rtcp: RtcpLease,
     /// Next transport-wide number.
     pub(super) transport_seq: u16,
-    /// A successor knows the limits of the leases: only checkpoints raise them.
-    pub(super) bounded: bool,
+    pub(super) limits: Limits,
+    /// Number of the last checkpoint.
+    pub(super) reported: u32,
+}
+
+/// Who raises the limits of an endpoint's leases.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Limits {
+    /// A successor may begin where they end: only checkpoints.
+    ByReports,
+    /// Nobody else knows of the endpoint: we ourselves.
+    Own,
 }
 
 impl Link {
@@ -38,7 +48,7 @@ impl Link {
 
     /// Permission for one SRTCP packet.
     pub(super) fn rtcp_nonce(&mut self) -> Option<RtcpNonce> {
-        if self.rtcp.remaining() == 0 && !self.bounded {
+        if self.rtcp.remaining() == 0 && self.limits == Limits::Own {
             self.rtcp.grant((self.rtcp.next() + RTCP_GRANT).min(RTCP_INDEX_END));
         }
         self.rtcp.take()
@@ -46,7 +56,7 @@ impl Link {
 
     /// Raises the limit of a lease that no successor knows.
     pub(super) fn refill(&self, lease: &mut Lease) {
-        if !self.bounded && lease.remaining() < GRANT / 4 {
+        if self.limits == Limits::Own && lease.remaining() < GRANT / 4 {
             lease.grant(lease.next() + GRANT);
         }
     }

@@ -6,13 +6,13 @@
 use std::time::Instant;
 
 use common::id::EndpointKey;
-use common::wire::node::MediaKind;
+use common::wire::node::{ADOPTIONS_MAX, MediaKind};
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::{GRANT, RTCP_GRANT, Source};
+use super::endpoint::{GRANT, Limits, RTCP_GRANT, Source};
 use super::{EndpointIndex, Router};
 use crate::codec::descriptor::{Counters, PICTURE_ID_MASK};
-use crate::transport::lease::{Lease, RTCP_INDEX_END, RTP_INDEX_END, RtcpLease, SavedLease};
+use crate::transport::lease::{LastReport, Lease, RTCP_INDEX_END, RTP_INDEX_END, RtcpLease, SavedLease};
 use crate::transport::srtp::RxStream;
 
 /// Media part of a saved endpoint.
@@ -31,6 +31,8 @@ pub struct SavedMedia {
     pub srtcp_until: u32,
     /// Next transport-wide number.
     pub transport_seq: u16,
+    /// Number of this report.
+    pub number: u32,
 }
 
 /// One incoming SSRC.
@@ -72,37 +74,50 @@ pub struct SavedLeg {
 }
 
 impl SavedMedia {
-    /// Leaves out the numbers that `others` may have used: nodes that adopted the same state before and were lost
-    /// before they reported anything. Each used at most one grant. More than five in a row are as five: a longer jump
-    /// would make the client guess the roll-over counter wrong.
-    pub fn skip(&mut self, others: u64) {
-        let others = others.min(5);
-        for lease in self.legs.iter_mut().flat_map(|leg| [&mut leg.lease, &mut leg.rtx]) {
-            lease.granted_until = (lease.granted_until + others * GRANT).min(RTP_INDEX_END);
+    /// Leaves out the numbers that `earlier` nodes may have used, which were told to adopt the same state before. Each
+    /// used at most one grant.
+    ///
+    /// # Errors
+    /// [`TooManyAdoptions`], and nothing is changed.
+    pub fn skip(&mut self, earlier: u16) -> Result<(), TooManyAdoptions> {
+        if earlier >= ADOPTIONS_MAX {
+            return Err(TooManyAdoptions);
         }
-        let packets = u32::try_from(others).unwrap_or(5) * RTCP_GRANT;
+        for lease in self.legs.iter_mut().flat_map(|leg| [&mut leg.lease, &mut leg.rtx]) {
+            lease.granted_until = (lease.granted_until + u64::from(earlier) * GRANT).min(RTP_INDEX_END);
+        }
+        let packets = u32::from(earlier) * RTCP_GRANT;
         self.srtcp_until = self.srtcp_until.saturating_add(packets).min(RTCP_INDEX_END);
+        Ok(())
     }
 }
 
+/// A longer jump would make the client guess the roll-over counter wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("more than {ADOPTIONS_MAX} nodes in a row adopted one state")]
+pub struct TooManyAdoptions;
+
 impl Router {
     /// Saves an endpoint and reports limits about two seconds ahead for its leases. From the first call on, only further
-    /// calls raise them, each to what the call before reported: a node that is cut off stops below what was reported
-    /// last, where whoever has that state begins. So call it again only if the last answer has arrived.
-    pub fn checkpoint(&mut self, now: Instant, endpoint: EndpointKey) -> Option<SavedMedia> {
+    /// calls raise them, each to what the call before reported if its number is the one that the asker `holds`: a node
+    /// that is cut off stops below what was reported last, where whoever has that state begins.
+    pub fn checkpoint(&mut self, now: Instant, endpoint: EndpointKey, holds: u32) -> Option<SavedMedia> {
         let us = self.us(now);
         let index = self.index(endpoint)?;
         let endpoint = self.endpoints.find_mut(index.0)?;
         let link = &mut endpoint.link;
-        link.bounded = true;
-        let srtcp_until = link.rtcp.checkpoint(RTCP_GRANT);
+        link.limits = Limits::ByReports;
+        let last =
+            if holds == link.reported && holds > 0 { LastReport::Arrived } else { LastReport::Unknown };
+        link.reported += 1;
+        let srtcp_until = link.rtcp.checkpoint(RTCP_GRANT, last);
         let legs = endpoint.legs.iter_mut().map(|leg| {
             let counters = leg.last.counters;
             SavedLeg {
                 slot: leg.slot,
                 kind: leg.kind,
-                lease: leg.lease.checkpoint(GRANT),
-                rtx: leg.rtx.checkpoint(GRANT),
+                lease: leg.lease.checkpoint(GRANT, last),
+                rtx: leg.rtx.checkpoint(GRANT, last),
                 sent: leg.last.sent,
                 timestamp: leg.last.timestamp,
                 age_us: us.saturating_sub(leg.last.arrival_us),
@@ -128,15 +143,20 @@ impl Router {
             rtcp: link.opener.iter().flat_map(|opener| opener.rtcp_streams()).collect(),
             srtcp_until,
             transport_seq: link.transport_seq,
+            number: link.reported,
         })
     }
 
     /// Puts a saved state into an endpoint that was just opened with the same specification. Call it before
-    /// [`Self::install_keys`]; the opener there is `Opener::resume` with the saved streams.
+    /// [`Self::install_keys`]; the opener there is `Opener::resume` with the saved streams. It may use one grant of
+    /// numbers, which whoever adopts the same state later leaves out ([`SavedMedia::skip`]); more by checkpoints alone.
     pub fn restore(&mut self, now: Instant, index: EndpointIndex, saved: &SavedMedia) {
         let us = self.us(now);
         let Some(endpoint) = self.endpoints.find_mut(index.0) else { return };
+        endpoint.link.limits = Limits::ByReports;
+        endpoint.link.reported = saved.number;
         endpoint.link.rtcp = RtcpLease::resume(saved.srtcp_until);
+        endpoint.link.rtcp.grant(saved.srtcp_until.saturating_add(RTCP_GRANT));
         // The predecessor may have gone on for as many packets as its leases allow.
         endpoint.link.transport_seq = saved.transport_seq.wrapping_add(GRANT as u16);
         for old in &saved.legs {
@@ -144,6 +164,9 @@ impl Router {
             let leg = &mut endpoint.legs[at];
             leg.lease = Lease::resume(old.lease);
             leg.rtx = Lease::resume(old.rtx);
+            for lease in [&mut leg.lease, &mut leg.rtx] {
+                lease.grant(lease.next() + GRANT);
+            }
             leg.last.sent = old.sent;
             leg.last.timestamp = old.timestamp;
             leg.last.arrival_us = us.saturating_sub(old.age_us);

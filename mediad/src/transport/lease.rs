@@ -7,7 +7,7 @@
 //!   over begins *at* that limit ([`Lease::resume`]). A node that is cut off stops there by itself.
 //!
 //! A limit counts once the successor's side has it, not once it was sent: [`Lease::checkpoint`] reports the *next* limit
-//! and raises the own one only to the limit of the checkpoint before, whose arrival the new request proves.
+//! and raises the own one only to the limit of the checkpoint before, and only if that is known to have arrived.
 //!
 //! RTP counts packets of one SSRC: 48 bits, the roll-over counter above the sequence number (RFC 3711 section
 //! 3.3.1). SRTCP counts packets of the endpoint: 31 bits over all SSRCs, which leaves harmless gaps in each.
@@ -114,10 +114,12 @@ impl Lease {
         self.granted_until.saturating_sub(self.next)
     }
 
-    /// Reports a limit `ahead` packets from here, and may from now on use the one of the last report: whoever asks for
-    /// a checkpoint again must have the last one.
-    pub fn checkpoint(&mut self, ahead: u64) -> SavedLease {
-        self.grant(self.promised);
+    /// Reports a limit `ahead` packets from here, and may from now on use the one of the last report if that has
+    /// arrived.
+    pub fn checkpoint(&mut self, ahead: u64, last: LastReport) -> SavedLease {
+        if last == LastReport::Arrived {
+            self.grant(self.promised);
+        }
         let promised = self.next.saturating_add(ahead).min(RTP_INDEX_END);
         self.promised = promised.max(self.granted_until);
         SavedLease { ssrc: self.ssrc, granted_until: self.promised }
@@ -127,6 +129,15 @@ impl Lease {
     pub fn save(&self) -> SavedLease {
         SavedLease { ssrc: self.ssrc, granted_until: self.granted_until.max(self.promised) }
     }
+}
+
+/// What is known of the last report when the next one is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LastReport {
+    /// Whoever may name a successor holds it.
+    Arrived,
+    /// It may be lost.
+    Unknown,
 }
 
 /// What a checkpoint says of one lease.
@@ -192,8 +203,10 @@ impl RtcpLease {
     }
 
     /// As [`Lease::checkpoint`]; gives the limit to report.
-    pub fn checkpoint(&mut self, ahead: u32) -> u32 {
-        self.grant(self.promised);
+    pub fn checkpoint(&mut self, ahead: u32, last: LastReport) -> u32 {
+        if last == LastReport::Arrived {
+            self.grant(self.promised);
+        }
         let promised = self.next.saturating_add(ahead).min(RTCP_INDEX_END);
         self.promised = promised.max(self.granted_until);
         self.promised
@@ -250,7 +263,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Take,
-        /// The master gets a checkpoint, or its answer is lost and it never asks again.
+        /// The master asks for a checkpoint and gets it, or its answer is lost.
         Checkpoint {
             arrives: bool,
             ahead: u16,
@@ -268,17 +281,18 @@ mod tests {
         ], 0..300)) {
             let mut seen = std::collections::HashSet::new();
             let mut lease = Lease::new(9, 65_500);
-            let mut known = lease.checkpoint(10);
-            let mut cut_off = false;
+            let mut known = lease.checkpoint(10, LastReport::Unknown);
+            let mut last = LastReport::Arrived;
             for step in steps {
                 match step {
                     Step::Take => if let Some(nonce) = lease.take() {
                         prop_assert!(nonce.index() < lease.granted_until());
                         prop_assert!(seen.insert(nonce.index()));
                     },
-                    Step::Checkpoint { arrives, ahead } => if !cut_off {
-                        let report = lease.checkpoint(u64::from(ahead));
-                        if arrives { known = report } else { cut_off = true }
+                    Step::Checkpoint { arrives, ahead } => {
+                        let report = lease.checkpoint(u64::from(ahead), last);
+                        last = if arrives { LastReport::Arrived } else { LastReport::Unknown };
+                        if arrives { known = report }
                     },
                     Step::Adopt => {
                         let successor = Lease::resume(known);
@@ -286,8 +300,8 @@ mod tests {
                             prop_assert!(seen.insert(nonce.index()));
                         }
                         lease = successor;
-                        known = lease.checkpoint(10);
-                        cut_off = false;
+                        known = lease.checkpoint(10, LastReport::Unknown);
+                        last = LastReport::Arrived;
                     }
                 }
             }

@@ -76,6 +76,8 @@ pub enum Command {
     Checkpoint {
         /// Whose.
         endpoint: EndpointKey,
+        /// Number of the last one that the master holds.
+        holds: u32,
         /// Where to.
         reply: oneshot::Sender<Option<Box<Checkpointed>>>,
     },
@@ -397,13 +399,13 @@ impl MediaEngine {
         self.free.push(slot);
     }
 
-    fn checkpoint(&mut self, now: Instant, endpoint: EndpointKey) -> Option<Box<Checkpointed>> {
+    fn checkpoint(&mut self, now: Instant, endpoint: EndpointKey, holds: u32) -> Option<Box<Checkpointed>> {
         let peer = self.peers[*self.by_endpoint.get(&endpoint)? as usize].as_ref()?;
         Some(Box::new(Checkpointed {
             ice: peer.agent.save()?,
             keys: peer.keys?,
             spec: (*peer.spec).clone(),
-            media: self.router.checkpoint(now, endpoint)?,
+            media: self.router.checkpoint(now, endpoint, holds)?,
         }))
     }
 
@@ -737,8 +739,8 @@ impl Engine for MediaEngine {
                     self.settle(slot);
                 }
             }
-            Command::Checkpoint { endpoint, reply } => {
-                let saved = self.checkpoint(now, endpoint);
+            Command::Checkpoint { endpoint, holds, reply } => {
+                let saved = self.checkpoint(now, endpoint, holds);
                 // Who asked may have given up.
                 drop(reply.send(saved));
             }

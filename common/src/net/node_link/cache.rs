@@ -86,7 +86,7 @@ fn size_of_result(result: &OpResult) -> usize {
     let content = match result {
         OpResult::Ok | OpResult::Err(_) => 0,
         OpResult::Ready(ready) => ready.sdp.len(),
-        OpResult::State(state) => state.len(),
+        OpResult::State(state) => state.bytes.len(),
     };
     content + 128
 }
@@ -95,6 +95,7 @@ fn size_of_result(result: &OpResult) -> usize {
 mod tests {
     use super::*;
     use crate::wire::node::NodeError;
+    use crate::wire::node::SavedState;
 
     const A: Key = (Epoch(1), OpId(7));
 
@@ -126,6 +127,10 @@ mod tests {
         assert_eq!(cache.begin(A, "again"), Begun::New);
     }
 
+    fn saved(bytes: usize) -> OpResult {
+        OpResult::State(SavedState { number: 1, bytes: vec![0; bytes] })
+    }
+
     #[test]
     fn count_and_bytes_are_bounded() {
         let mut cache = Cache::new(3, 1_000_000);
@@ -138,11 +143,11 @@ mod tests {
         let mut cache = Cache::new(1000, 1_000);
         for op in 1..=10 {
             cache.begin((Epoch(1), OpId(op)), ());
-            cache.finish((Epoch(1), OpId(op)), &OpResult::State(vec![0; 300]));
+            cache.finish((Epoch(1), OpId(op)), &saved(300));
         }
         assert_eq!((cache.entries.len(), cache.bytes), (2, 856));
         cache.begin(A, ());
-        cache.finish(A, &OpResult::State(vec![0; 2_000]));
+        cache.finish(A, &saved(2_000));
         assert_eq!((cache.entries.len(), cache.bytes), (0, 0));
     }
 }

@@ -168,6 +168,22 @@ fn a_drained_node_keeps_its_sessions_and_gets_no_new_ones() {
 }
 
 #[test]
+fn a_node_that_was_told_to_end_gets_no_new_sessions_and_shows_it() {
+    let (mut world, _) = call();
+    world.app(watch(9, None, None));
+    world.event(1, None, NodeFact::Draining);
+    assert_eq!(world.seen(9), ["node media_n1 Some(Running) WaitingIdleToTerminate"]);
+    world.session("t");
+    let a = world.publisher("t", "a");
+    opened(world.ask(a, publish("a1v1")));
+    assert_eq!(world.nodes[&1].sessions.len(), 1);
+    // With the link away and sessions left, it is lost as any other.
+    world.kill(1);
+    world.advance(Duration::from_millis(2300));
+    assert_eq!(world.seen(9), ["node media_n1 Some(WaitingIdleToTerminate) Lost"]);
+}
+
+#[test]
 fn a_drained_node_that_goes_is_not_lost() {
     let mut world = World::with_nodes(2);
     world.app(watch(9, None, None));
