@@ -147,13 +147,13 @@ impl Driver {
             }
             // A few more without going back to sleep: they share one commit.
             for _ in 0..BATCH_MAX {
-                if let Ok(call) = self.calls.calls.try_recv() {
-                    self.take(Wake::Call(call));
-                } else if let Ok(input) = self.links.try_recv() {
-                    self.take(Wake::Link(input));
-                } else {
+                // One of each: neither a flood of requests nor one of a node's messages keeps the other out.
+                let (call, input) = (self.calls.calls.try_recv().ok(), self.links.try_recv().ok());
+                if call.is_none() && input.is_none() {
                     break;
                 }
+                call.into_iter().for_each(|call| self.take(Wake::Call(call)));
+                input.into_iter().for_each(|input| self.take(Wake::Link(input)));
             }
         }
     }

@@ -22,6 +22,10 @@ pub const VIEWERS_MAX: usize = 200_000;
 /// Events of one session that are kept; 30 s of 600 events/s. Older ones go first. `cluster/event.rs`.
 pub const EVENTS_PER_SESSION_MAX: usize = 20_000;
 
+/// Bytes of the texts of a session's events that are kept: signals as long and as fast as they may be must not fill
+/// memory and disk. `cluster/event.rs`.
+pub const EVENT_BYTES_PER_SESSION_MAX: usize = 4 * 1024 * 1024;
+
 /// Events that are kept over their time, so that a reader who was away for minutes in a quiet session misses nothing.
 /// `cluster/event.rs`.
 pub const EVENTS_PER_SESSION_MIN: usize = 64;

@@ -16,7 +16,7 @@ use crate::limits::CLIENT_TEXT_BYTES_MAX;
 /// What a client says of itself is bounded.
 pub(crate) fn check_client(client: &ClientInfo) -> Result<(), Refusal> {
     if client.client_data.len() + client.platform.len() + client.ip.len() > CLIENT_TEXT_BYTES_MAX {
-        return Err(Refusal::Limit { limit: "client data" });
+        return Err(Refusal::TooLong { what: "client data", max: CLIENT_TEXT_BYTES_MAX });
     }
     Ok(())
 }

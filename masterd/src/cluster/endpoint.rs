@@ -97,7 +97,7 @@ impl Core {
             }
             let dimensions = options.video_dimensions.as_ref().map_or(0, String::len);
             if dimensions + options.type_of_video.len() > CLIENT_TEXT_BYTES_MAX {
-                return Err(Refusal::Limit { limit: "publish options" });
+                return Err(Refusal::TooLong { what: "publish options", max: CLIENT_TEXT_BYTES_MAX });
             }
         }
         Ok(connection.record.session)

@@ -14,7 +14,8 @@ use super::model::{Log, Timer, Viewer};
 use super::op::{Actor, ClientInfo, Event, Fact, Refusal, Reply, RequestId, UnixMillis, ViewerId};
 use super::record::{ClosedRecord, RecordKey};
 use crate::limits::{
-    EVENTS_PER_SESSION_MAX, EVENTS_PER_SESSION_MIN, VIEWERS_MAX, VIEWERS_PER_CONNECTION_MAX,
+    EVENT_BYTES_PER_SESSION_MAX, EVENTS_PER_SESSION_MAX, EVENTS_PER_SESSION_MIN, VIEWERS_MAX,
+    VIEWERS_PER_CONNECTION_MAX,
 };
 
 /// Log of the cluster itself.
@@ -48,7 +49,7 @@ impl Core {
             audience,
             what,
         });
-        log.events.push_back(Arc::clone(&event));
+        log.push(Arc::clone(&event));
         for viewer in &log.viewers {
             if self.viewers.get(viewer).is_some_and(|it| may_see(&event, it)) {
                 self.outbox.stage(Output::Notify { viewer: *viewer, event: Arc::clone(&event) });
@@ -64,13 +65,13 @@ impl Core {
         let Some(log) = self.logs.get_mut(&session) else { return };
         while let Some(oldest) = log.events.front() {
             let old = oldest.at.saturating_add(kept_ms) < self.now.unix;
-            let over = log.events.len() > EVENTS_PER_SESSION_MAX;
+            let over = log.events.len() > EVENTS_PER_SESSION_MAX || log.bytes > EVENT_BYTES_PER_SESSION_MAX;
             let outdated = old && log.events.len() > EVENTS_PER_SESSION_MIN;
             if !(over || outdated) {
                 break;
             }
             self.dirty.insert(RecordKey::Event(session, oldest.seq));
-            log.events.pop_front();
+            log.pop();
         }
     }
 

@@ -6,7 +6,7 @@
 //! - silent for `suspect_after`: no new sessions; for `lost_after`: lost;
 //! - heartbeats come, but a worker's loop has stood still for `stuck_after`: lost;
 //! - more than a fifth of at least five nodes silent together: it is probably us, nobody is lost for a while;
-//! - nobody is lost for `startup_grace` after a start.
+//! - for `startup_grace` after a start, nobody is lost who was not heard since: it may be on its way back to us.
 
 use std::time::Duration;
 
@@ -86,8 +86,11 @@ impl Core {
         let since = if mass { Some(self.mass_silence.unwrap_or(now)) } else { None };
         self.mass_silence = since;
         let held = since.is_some_and(|since| now < since + self.settings.self_suspect_hold);
-        if held || self.now.mono < self.started_at + self.settings.startup_grace {
+        if held {
             return;
+        }
+        if self.now.mono < self.started_at + self.settings.startup_grace {
+            silent.retain(|(key, _)| self.nodes.get(key).is_some_and(|node| node.links > 0));
         }
         for key in stuck {
             self.crash(key);

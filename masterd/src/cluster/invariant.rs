@@ -222,6 +222,8 @@ impl Core {
         for (seq, event) in (first.0..).zip(&log.events) {
             assert_eq!(event.seq.0, seq, "the log of {key} has no gap");
         }
+        let bytes: usize = log.events.iter().map(|it| it.what.text_bytes()).sum();
+        assert_eq!(log.bytes, bytes, "the log of {key} knows its size");
         assert_eq!(first.0 + log.events.len() as u64, log.head.next().0, "the log of {key} ends at its head");
         assert_eq!(
             log.closed.is_none(),

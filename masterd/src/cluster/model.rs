@@ -245,6 +245,8 @@ pub(crate) struct Log {
     pub(crate) name: String,
     pub(crate) started: UnixMillis,
     pub(crate) events: VecDeque<Arc<Event>>,
+    /// Bytes of the events' texts.
+    pub(crate) bytes: usize,
     pub(crate) head: EventSeq,
     pub(crate) viewers: BTreeSet<ViewerId>,
     /// Set when the session is closed.
@@ -253,7 +255,28 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) const fn new(name: String, started: UnixMillis, head: EventSeq) -> Self {
-        Self { name, started, events: VecDeque::new(), head, viewers: BTreeSet::new(), closed: None }
+        Self {
+            name,
+            started,
+            events: VecDeque::new(),
+            bytes: 0,
+            head,
+            viewers: BTreeSet::new(),
+            closed: None,
+        }
+    }
+
+    /// Adds the newest event.
+    pub(crate) fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.what.text_bytes();
+        self.events.push_back(event);
+    }
+
+    /// Takes the oldest event out.
+    pub(crate) fn pop(&mut self) -> Option<Arc<Event>> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event.what.text_bytes();
+        Some(event)
     }
 }
 

@@ -487,6 +487,14 @@ pub enum Refusal {
         /// Which.
         limit: &'static str,
     },
+    /// A request holds more than it may.
+    #[error("the {what} is too long: at most {max} are allowed")]
+    TooLong {
+        /// Which part.
+        what: &'static str,
+        /// Bytes, or entries.
+        max: usize,
+    },
     /// No media node can take the session.
     #[error("There is no available Media Node where to initialize session '{session}'")]
     NoMediaNode {
@@ -968,6 +976,20 @@ pub struct RecordingEvent {
     pub why: String,
     /// `media_...` that hosts or hosted the session.
     pub media_node: String,
+}
+
+impl Fact {
+    /// Bytes of what people and applications wrote into it.
+    #[must_use]
+    pub const fn text_bytes(&self) -> usize {
+        if let Self::Signal { kind, data, .. } = self {
+            kind.len() + data.len()
+        } else if let Self::ParticipantJoined { server_data, client, .. } = self {
+            server_data.len() + client.client_data.len()
+        } else {
+            0
+        }
+    }
 }
 
 /// Why something ended, as OpenVidu names it.

@@ -174,7 +174,7 @@ impl Core {
         for ((session, seq), event) in events {
             let Some(log) = self.logs.get_mut(&session) else { continue };
             log.head = seq;
-            log.events.push_back(Arc::new(event));
+            log.push(Arc::new(event));
         }
         debug_assert!(self.logs.contains_key(&CLUSTER), "the cluster's log is always there");
     }

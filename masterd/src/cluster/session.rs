@@ -81,7 +81,7 @@ impl Core {
             return self.refuse(req, Refusal::UnknownSession);
         };
         if properties.server_data.len() > SERVER_DATA_BYTES_MAX {
-            return self.refuse(req, Refusal::Limit { limit: "server data" });
+            return self.refuse(req, Refusal::TooLong { what: "server data", max: SERVER_DATA_BYTES_MAX });
         }
         let Some(session) = self.sessions.get(&key) else { return self.refuse(req, Refusal::UnknownSession) };
         if session.connections.len() >= CONNECTIONS_PER_SESSION_MAX {
@@ -151,10 +151,10 @@ impl Core {
 
     fn check_signal(&self, session: SessionKey, signal: &SignalOp) -> Result<(), Refusal> {
         if signal.kind.len() + signal.data.len() > SIGNAL_BYTES_MAX {
-            return Err(Refusal::Limit { limit: "a signal's size" });
+            return Err(Refusal::TooLong { what: "signal", max: SIGNAL_BYTES_MAX });
         }
         if signal.to.len() > SIGNAL_RECIPIENTS_MAX {
-            return Err(Refusal::Limit { limit: "a signal's recipients" });
+            return Err(Refusal::TooLong { what: "signal's list of recipients", max: SIGNAL_RECIPIENTS_MAX });
         }
         if self.sessions.get(&session).is_none_or(|it| !it.record.active) {
             return Err(Refusal::SessionNotActive);

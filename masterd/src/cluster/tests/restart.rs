@@ -46,6 +46,20 @@ fn media_goes_on_and_readers_resume() {
 }
 
 #[test]
+fn a_node_that_was_heard_since_the_start_has_no_grace() {
+    let (mut world, _) = call();
+    world.restart();
+    world.link_up(1);
+    world.watch_session(5, "s");
+    world.advance(Duration::from_secs(1));
+    world.kill(1);
+    world.advance(Duration::from_millis(1700));
+    assert_eq!(world.seen(5), [""; 0]);
+    world.advance(Duration::from_millis(600));
+    assert_eq!(world.seen(5).last().unwrap(), "destroyed NodeCrashed");
+}
+
+#[test]
 fn a_node_that_does_not_return_is_lost_after_the_grace() {
     let (mut world, _) = call();
     world.restart();

@@ -237,3 +237,21 @@ fn a_stream_that_the_application_ends_leaves_its_publisher_inside() {
     assert_eq!(refusal(world.app(delete)), Refusal::UnknownStream);
     opened(world.ask(a, publish("a1v1")));
 }
+
+#[test]
+fn a_flood_of_long_signals_keeps_the_log_within_its_bytes() {
+    let mut world = World::with_nodes(1);
+    world.session("s");
+    let a = world.publisher("s", "a");
+    world.ask(a.clone(), watch(1, None, None));
+    let signal =
+        |bytes| Op::Signal { session: None, to: Vec::new(), kind: String::new(), data: "x".repeat(bytes) };
+    for _ in 0..100 {
+        assert_eq!(world.ask(a.clone(), signal(crate::limits::SIGNAL_BYTES_MAX)), Reply::Done);
+    }
+    let kept: usize = world.core.logs.values().map(|log| log.bytes).sum();
+    assert!((1..=crate::limits::EVENT_BYTES_PER_SESSION_MAX).contains(&kept), "{kept}");
+    assert!(world.store.len() < 100, "{} records", world.store.len());
+    let refused = refusal(world.ask(a, signal(crate::limits::SIGNAL_BYTES_MAX + 1)));
+    assert!(matches!(refused, Refusal::TooLong { what: "signal", .. }), "{refused:?}");
+}
