@@ -1,6 +1,7 @@
 //! Shell: the master's side of `plenum-node/1`, one connection of a node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::id::{BootId, NodeKey, OpId};
 use common::limits::LANES;
@@ -9,12 +10,12 @@ use common::net::frames::{self, FrameReader};
 use common::net::peer::role_name;
 use common::net::quic::HANDSHAKE_TIMEOUT;
 use common::telemetry::chain;
-use common::wire::node::{FromNode, Hello, NewEpoch, Role, ToNode, VERSIONS, Welcome};
+use common::wire::node::{EventAck, FromNode, Hello, NewEpoch, Role, ToNode, VERSIONS, Welcome};
 use common::wire::{DecodeError, Envelope, Message as _};
 use quinn::{Connection, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::registry::{COMMANDS_PER_LANE_MAX, Link};
 use super::{LinkInput, Shared};
@@ -22,6 +23,10 @@ use super::{LinkInput, Shared};
 /// Bounds of what a node says of itself.
 const TEXT_BYTES_MAX: usize = 256;
 const ADDRESSES_MAX: usize = 16;
+
+/// A process that lives answers a probe within this time, or is stuck; a restarted node waits no longer than this.
+const ALIVE_TIMEOUT: Duration = Duration::from_millis(400);
+const ALIVE_POLL: Duration = Duration::from_millis(10);
 
 /// Why a link ends by our decision.
 struct Refused {
@@ -50,6 +55,16 @@ pub(super) async fn serve(shared: &Arc<Shared>, connection: Connection, role: Ro
             return;
         }
     };
+    if let Some(former) = shared.registry.present(node)
+        && former.boot != hello.boot
+        && is_alive(shared, &former).await
+    {
+        tracing::warn!(%peer, %node, "a second process with the same identity was refused");
+        let why =
+            "another process runs as this node: its state folder was copied; remove the copy to enrol anew";
+        CloseCode::Unauthorized.close(&connection, why);
+        return;
+    }
     let (control, commands) = mpsc::channel(COMMANDS_PER_LANE_MAX);
     let (lanes, lane_queues) = (0..LANES).map(|_| mpsc::channel(COMMANDS_PER_LANE_MAX)).unzip();
     let link = Arc::new(Link { boot: hello.boot, connection: connection.clone(), control, lanes });
@@ -65,6 +80,27 @@ pub(super) async fn serve(shared: &Arc<Shared>, connection: Connection, role: Ro
     let why = served.run(send, reader, commands, lane_queues).await;
     tracing::info!(%peer, %node, why, "node disconnected");
     shared.registry.remove(node, &link, why, &shared.inputs).await;
+}
+
+/// Whether the process at the other end of a link answers. One that was killed leaves its connection behind.
+async fn is_alive(shared: &Shared, link: &Link) -> bool {
+    let heard = || link.connection.stats().udp_rx.datagrams;
+    let before = heard();
+    // Means nothing, and has to be acknowledged.
+    let probe = ToNode::from(EventAck { seq: 0 }).envelope(*shared.epoch.borrow(), OpId::default(), 0);
+    // A full queue is one more probe that waits for an acknowledgement.
+    drop(link.control.try_send(probe));
+    let end = Instant::now() + ALIVE_TIMEOUT;
+    while link.connection.close_reason().is_none() {
+        if heard() > before {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        sleep(ALIVE_POLL).await;
+    }
+    false
 }
 
 async fn greet(

@@ -6,15 +6,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use common::id::{BootId, NodeKey};
-use common::limits::{COMMANDS_PER_NODE_MAX, FRAME_BYTES_MAX, LANES};
+use common::limits::{COMMANDS_PER_NODE_MAX, FRAME_BYTES_MAX};
 use common::wire::Envelope;
 use quinn::Connection;
 use tokio::sync::{Mutex, mpsc};
 
 use super::{LinkInput, SendError};
 
-/// Commands that may wait in one lane, and on the control stream.
-pub(super) const COMMANDS_PER_LANE_MAX: usize = COMMANDS_PER_NODE_MAX / LANES as usize;
+/// Commands that may wait in one lane, and on the control stream. All of a node's may be of one session: a new stream
+/// of a large one binds a slot of everybody.
+pub(super) const COMMANDS_PER_LANE_MAX: usize = COMMANDS_PER_NODE_MAX;
 
 /// Space that an envelope needs around its body.
 const ENVELOPE_BYTES_MAX: usize = 64;
@@ -60,6 +61,11 @@ impl Registry {
     /// The connection to a node.
     pub(super) fn connection(&self, node: NodeKey) -> Option<Connection> {
         self.link(node).map(|link| link.connection.clone())
+    }
+
+    /// The present link of a node.
+    pub(super) fn present(&self, node: NodeKey) -> Option<Arc<Link>> {
+        self.link(node)
     }
 
     pub(super) fn connected(&self) -> Vec<NodeKey> {

@@ -697,7 +697,7 @@ async fn long_messages_on_all_lanes_at_once_get_through() {
 }
 
 #[tokio::test]
-async fn a_new_connection_of_a_node_takes_the_place_of_the_old_one() {
+async fn a_copied_identity_is_refused_while_its_node_lives() {
     let mut master = Master::start();
     let node = Node::join(&master).await;
     let (key, first) = master.up().await;
@@ -708,17 +708,20 @@ async fn a_new_connection_of_a_node_takes_the_place_of_the_old_one() {
     }
     let (copy, _requests) = start_node(dir.path(), Role::Media, master.port(), None).await;
     assert_eq!(copy.node(), key);
+    let (exit, why) = failure(&copy).await;
+    assert_eq!(exit, Exit::Unavailable);
+    assert!(why.contains("another process runs as this node"), "{why}");
+    assert_eq!(master.links.connected(), [key]);
+    assert!(is_up(&node.link.state().borrow()));
+    drop(copy);
+
+    // Once it is gone, the copy is the node.
+    node.link.close().await;
     let (down, boot, _) = master.down().await;
     assert_eq!((down, boot), (key, first.boot));
+    let (copy, _requests) = start_node(dir.path(), Role::Media, master.port(), None).await;
     let (again, second) = master.up().await;
     assert_eq!((again, second.boot), (key, copy.boot()));
-    // The first one is told why, and does not come back at once.
-    state_where(
-        &node.link,
-        |state| matches!(state, LinkState::Connecting { why } if why.contains("another connection")),
-    )
-    .await;
-    assert_eq!(master.links.connected(), [key]);
 }
 
 #[tokio::test]
