@@ -15,6 +15,7 @@ pub mod body;
 pub mod client;
 pub mod connections;
 pub mod cors;
+mod crowd;
 pub mod decisions;
 pub mod error;
 pub mod events;

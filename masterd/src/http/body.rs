@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use common::limits::SDP_BYTES_MAX;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 
 use super::Face;
@@ -20,6 +20,9 @@ pub const JSON_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of an ICE fragment: a client has some ten candidates of 200 bytes.
 pub const FRAGMENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes beyond a limit that are read before a body is refused.
+const DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Time for a whole body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,15 +47,34 @@ impl BodyError {
     }
 }
 
-/// The body's bytes, at most `max` of them.
+/// The body's bytes, at most `max` of them. Some more are read and thrown away: a client that is still sending when the
+/// connection is closed does not see the answer.
 ///
 /// # Errors
 /// [`BodyError`].
-pub async fn read(body: Body, max: usize) -> Result<Vec<u8>, BodyError> {
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(BodyError::Broken),
+pub async fn read(mut body: Body, max: usize) -> Result<Vec<u8>, BodyError> {
+    let (mut bytes, mut total) = (Vec::new(), 0_usize);
+    let reading = async {
+        while total <= max + DISCARDED_BYTES_MAX
+            && let Some(frame) = body.frame().await
+        {
+            let frame = frame.map_err(|_error| BodyError::Broken)?;
+            let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
+            total = total.saturating_add(data.len());
+            if total <= max {
+                bytes.extend_from_slice(data);
+            } else {
+                bytes = Vec::new();
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(())) if total <= max => Ok(bytes),
+        Ok(Ok(())) => Err(BodyError::TooLarge),
+        Ok(Err(error)) => Err(error),
+        Err(_elapsed) if total > max => Err(BodyError::TooLarge),
+        Err(_elapsed) => Err(BodyError::Broken),
     }
 }
 

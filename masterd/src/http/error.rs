@@ -139,6 +139,7 @@ impl Place {
             | Refusal::StaleResource
             | Refusal::StoreFailing
             | Refusal::Token
+            | Refusal::TooLong { .. }
             | Refusal::UnknownResource => self.described(refusal_status(refusal), refusal.to_string()),
         }
     }
@@ -200,6 +201,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         Refusal::Role => StatusCode::FORBIDDEN,
         Refusal::StaleResource => StatusCode::PRECONDITION_FAILED,
         Refusal::Token => StatusCode::UNAUTHORIZED,
+        Refusal::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::UnknownConnection
         | Refusal::UnknownNode
         | Refusal::UnknownRecording
@@ -246,6 +248,7 @@ fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::StaleResource => "stale-resource",
         Refusal::StoreFailing => "storage",
         Refusal::Token => "invalid-token",
+        Refusal::TooLong { .. } => "too-large",
         Refusal::UnknownConnection => "unknown-connection",
         Refusal::UnknownNode => "unknown-node",
         Refusal::UnknownRecording => "unknown-recording",

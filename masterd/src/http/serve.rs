@@ -5,8 +5,8 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::Service;
+use super::crowd::Crowd;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,9 @@ impl Listener {
     /// Serves until `stop` turns true, then lets the requests in progress end for up to [`DRAIN_TIMEOUT`].
     pub async fn serve(self, service: Service, mut stop: watch::Receiver<bool>) {
         let acceptor = self.tls.map(TlsAcceptor::from);
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let most = connections_max(open_files_max());
+        let slots = Arc::new(Semaphore::new(most));
+        let crowd = Arc::new(Mutex::new(Crowd::default()));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -80,11 +83,15 @@ impl Listener {
                 Some(_) = connections.join_next() => continue,
             };
             let Some((stream, peer, slot)) = accepted else { continue };
+            let Some(place) = Place::take(&crowd, peer.ip(), most / ADDRESS_SHARE) else {
+                common::warn_limited!(1, %peer, "an address has too many connections: one more was closed");
+                continue;
+            };
             let connection = Connection { peer, service: service.clone(), stop: stop.clone() };
             let acceptor = acceptor.clone();
             connections.spawn(async move {
                 connection.run(stream, acceptor).await;
-                drop(slot);
+                drop((slot, place));
             });
         }
         drop(self.socket);
@@ -115,6 +122,52 @@ async fn accept(
             None
         }
     }
+}
+
+/// A counted connection of an address.
+struct Place {
+    // A lock, not a message: held for moments, by the tasks of the connections at their end.
+    crowd: Arc<Mutex<Crowd>>,
+    address: IpAddr,
+}
+
+impl Place {
+    fn take(crowd: &Arc<Mutex<Crowd>>, address: IpAddr, max: usize) -> Option<Self> {
+        let entered = crowd.lock().unwrap_or_else(PoisonError::into_inner).enter(address, max);
+        entered.then(|| Self { crowd: Arc::clone(crowd), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).leave(self.address);
+    }
+}
+
+/// Files that this process may have open; none where the system does not tell.
+fn open_files_max() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    soft_open_files(&limits)
+}
+
+fn soft_open_files(limits: &str) -> Option<usize> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Connections that leave enough files for everything else.
+fn connections_max(open_files: Option<usize>) -> usize {
+    let most = open_files.map_or(CONNECTIONS_MAX, |files| {
+        files.saturating_sub(FILES_RESERVED).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
+    });
+    if most < CONNECTIONS_MAX {
+        tracing::warn!(
+            most,
+            wanted = CONNECTIONS_MAX,
+            "the limit of open files bounds the connections: raise it (ulimit -n)"
+        );
+    }
+    most
 }
 
 struct Connection {
@@ -217,6 +270,15 @@ const PLAIN_HTTP_ANSWER: &[u8] =
 /// Connections at once: each costs some 30 kB with TLS.
 const CONNECTIONS_MAX: usize = 16_384;
 
+/// Connections at once however few files may be open.
+const CONNECTIONS_MIN: usize = 64;
+
+/// Files for the store, the links, logs and the health port.
+const FILES_RESERVED: usize = 128;
+
+/// One address has at most this part of all connections.
+const ADDRESS_SHARE: usize = 4;
+
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 
@@ -235,6 +297,22 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_bounds_the_connections() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max processes             94000                94000                processes \n\
+            Max open files            1024                 1048576              files     \n";
+        assert_eq!(soft_open_files(limits), Some(1024));
+        assert_eq!(
+            soft_open_files("Max open files            unlimited            unlimited            files"),
+            None
+        );
+        assert_eq!(connections_max(Some(1024)), 896);
+        assert_eq!(connections_max(Some(10)), 64);
+        assert_eq!(connections_max(Some(1 << 20)), CONNECTIONS_MAX);
+        assert_eq!(connections_max(None), CONNECTIONS_MAX);
+    }
 
     #[test]
     fn the_plain_answer_has_the_length_it_says() {

@@ -259,7 +259,7 @@ function render() {
       track: slot && call.receiver('video', slot.slot)?.track,
       live: !!slot && !person.muted?.video,
       silent: person.muted?.audio || !person.streamId || !person.audio,
-      classes: { speaking: call.speakers[0] && call.speakers[0] === person.streamId, screen: person.typeOfVideo === 'SCREEN' },
+      classes: { speaking: call.speakers[0] && call.speakers[0] === person.streamId, screen: person.muted?.screen ?? person.typeOfVideo === 'SCREEN' },
     });
   }
   playAudio();
@@ -366,8 +366,9 @@ async function share() {
     track.onended = stopSharing;
     sharing = { track, camera: call.stream.getVideoTracks()[0] };
     if (!sharing.camera) throw new Error('join with a picture to share the screen');
-    await call.replaceTrack(track);
+    await call.setScreen(track, true);
   } catch (error) {
+    sharing?.track.stop();
     sharing = null;
     if (error.name !== 'NotAllowedError') toast(`The screen cannot be shared: ${error.message}`);
   }
@@ -380,7 +381,7 @@ async function stopSharing() {
   const { track, camera } = sharing;
   sharing = null;
   track.stop();
-  await call?.replaceTrack(camera);
+  await call?.setScreen(camera, false);
   press('share', false, 'screen', 'Share screen');
   render();
 }

@@ -3,6 +3,7 @@
 
 const SLOTS = 12;
 const RETRY_MS = [300, 600, 1000, 2000, 3000];
+const RESTART_AFTER_MS = 2000; // without a way to the server, as after a change of the network
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** An answer of the server that is no success, with the cause that it gave. */
@@ -35,6 +36,7 @@ export class Call extends EventTarget {
     this.speakers = [];
     this.events = { open: false, lastId: '', reconnects: 0 };
     this.muted = { audio: false, video: false };
+    this.screen = false; // the picture is that of a screen
     this.stopped = new AbortController();
     this.publishing = null;
     this.playing = null;
@@ -135,7 +137,7 @@ export class Call extends EventTarget {
   on_joined(event) {
     if (event.connectionId === this.connectionId) return;
     this.participants.set(event.connectionId, { ...this.participants.get(event.connectionId), ...participant(event) });
-    if (this.muted.audio || this.muted.video) this.tellMuted([event.connectionId]);
+    if (this.muted.audio || this.muted.video || this.screen) this.tellMuted([event.connectionId]);
   }
 
   on_left(event) {
@@ -232,7 +234,7 @@ export class Call extends EventTarget {
     });
   }
 
-  /** One peer connection over one WHIP or WHEP resource; made anew when it fails. */
+  /** One peer connection over one WHIP or WHEP resource; ICE is restarted when it stalls, all is made anew when that fails. */
   async exchange(which, path, prepare) {
     const pc = new RTCPeerConnection({ iceServers: this.iceServers, bundlePolicy: 'max-bundle' });
     const media = { pc, path, resource: null, etag: null, candidates: [] };
@@ -244,7 +246,11 @@ export class Call extends EventTarget {
     };
     pc.onconnectionstatechange = () => {
       this.changed();
+      clearTimeout(media.restartTimer);
       if (pc.connectionState === 'failed') this.again(media, which, path, prepare);
+      if (pc.connectionState === 'disconnected') {
+        media.restartTimer = setTimeout(() => this.restart(media, which, path, prepare), RESTART_AFTER_MS);
+      }
     };
     await pc.setLocalDescription();
     const response = await request(path, {
@@ -257,6 +263,33 @@ export class Call extends EventTarget {
     media.etag = response.headers.get('ETag');
     await pc.setRemoteDescription({ type: 'answer', sdp: await response.text() });
     this.trickle(media);
+  }
+
+  /** Finds a new way to the server: new ICE credentials of both sides, everything else stays (RFC 8840, RFC 9725 section 4.3.3). */
+  async restart(media, which, path, prepare) {
+    const { pc } = media;
+    if (this.ended || this[which] !== media || media.restarting) return;
+    media.restarting = true;
+    media.candidates = [];
+    try {
+      pc.restartIce();
+      await pc.setLocalDescription();
+      const response = await request(media.resource, {
+        method: 'PATCH',
+        body: fragment(pc.localDescription.sdp, []),
+        headers: this.headers({ 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' }),
+        signal: this.stopped.signal,
+      });
+      media.etag = response.headers.get('ETag');
+      await pc.setRemoteDescription({ type: 'answer', sdp: withIceOf(pc.remoteDescription.sdp, await response.text()) });
+      media.restarting = false;
+      this.trickle(media);
+    } catch (error) {
+      media.restarting = false;
+      if (error instanceof RequestError) return this.again(media, which, path, prepare);
+      // Offline: once more when the network may be back.
+      media.restartTimer = setTimeout(() => this.restart(media, which, path, prepare), RESTART_AFTER_MS);
+    }
   }
 
   async again(media, which, path, prepare) {
@@ -281,14 +314,10 @@ export class Call extends EventTarget {
     clearTimeout(media.timer);
     media.timer = setTimeout(() => {
       const { sdp } = media.pc.localDescription || {};
-      if (!sdp || media.pc.connectionState === 'closed' || media.candidates.length === 0) return;
-      const of = (name) => sdp.match(new RegExp(`^a=${name}:(.*)$`, 'm'))[1].trim();
-      const kind = sdp.match(/^m=(\w+)/m)[1];
-      const lines = [`a=ice-ufrag:${of('ice-ufrag')}`, `a=ice-pwd:${of('ice-pwd')}`, `m=${kind} 9 UDP/TLS/RTP/SAVPF 0`, `a=mid:${of('mid')}`];
-      for (const candidate of media.candidates.splice(0)) lines.push(candidate ? `a=${candidate}` : 'a=end-of-candidates');
+      if (!sdp || media.restarting || media.pc.connectionState === 'closed' || media.candidates.length === 0) return;
       request(media.resource, {
         method: 'PATCH',
-        body: `${lines.join('\r\n')}\r\n`,
+        body: fragment(sdp, media.candidates.splice(0)),
         headers: this.headers({ 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': media.etag }),
       }).catch(() => {});
     }, 50);
@@ -296,6 +325,7 @@ export class Call extends EventTarget {
 
   release(media) {
     clearTimeout(media.timer);
+    clearTimeout(media.restartTimer);
     media.pc.onconnectionstatechange = null;
     media.pc.onicecandidate = null;
     media.pc.close();
@@ -313,7 +343,7 @@ export class Call extends EventTarget {
   }
 
   tellMuted(to) {
-    return this.signal('plenum.muted', JSON.stringify(this.muted), to).catch(() => {});
+    return this.signal('plenum.muted', JSON.stringify({ ...this.muted, screen: this.screen }), to).catch(() => {});
   }
 
   signal(type, data, to = []) {
@@ -322,6 +352,15 @@ export class Call extends EventTarget {
       body: JSON.stringify({ type, data, to }),
       headers: this.headers({ 'Content-Type': 'application/json' }),
     });
+  }
+
+  /** Puts a screen's track in place of the picture, or the camera's back; a hidden picture is shown for that time. */
+  async setScreen(track, on) {
+    this.screen = on;
+    if (on) this.hidden = this.muted.video;
+    this.muted.video = on ? false : this.hidden;
+    await this.replaceTrack(track);
+    this.tellMuted([]);
   }
 
   /** Puts another track in place of the published one of its kind. */
@@ -351,6 +390,7 @@ export class Call extends EventTarget {
     for (const media of [this.publishing, this.playing]) {
       if (!media) continue;
       clearTimeout(media.timer);
+      clearTimeout(media.restartTimer);
       media.pc.onconnectionstatechange = null;
       media.pc.close();
     }
@@ -410,6 +450,26 @@ const REASONS = {
   nodeCrashed: 'The media node that carried the session has failed.',
   sessionClosedByServer: 'The session was closed.',
 };
+
+/** Credentials of a description, and candidates, as the fragment that a PATCH carries. */
+function fragment(sdp, candidates) {
+  const of = (name) => sdp.match(new RegExp(`^a=${name}:(.*)$`, 'm'))[1].trim();
+  const kind = sdp.match(/^m=(\w+)/m)[1];
+  const lines = [`a=ice-ufrag:${of('ice-ufrag')}`, `a=ice-pwd:${of('ice-pwd')}`, `m=${kind} 9 UDP/TLS/RTP/SAVPF 0`, `a=mid:${of('mid')}`];
+  for (const candidate of candidates) lines.push(candidate ? `a=${candidate}` : 'a=end-of-candidates');
+  return `${lines.join('\r\n')}\r\n`;
+}
+
+/** A description with the credentials and candidates of a fragment. */
+function withIceOf(sdp, part) {
+  const of = (name) => part.match(new RegExp(`^a=${name}:.*$`, 'm'))[0];
+  const candidates = part.match(/^a=candidate:.*$/gm) ?? [];
+  return sdp
+    .replace(/^a=(?:candidate:.*|end-of-candidates)\r?\n/gm, '')
+    .replace(/^a=ice-ufrag:.*$/gm, of('ice-ufrag'))
+    .replace(/^a=ice-pwd:.*$/gm, of('ice-pwd'))
+    .replace(/^a=mid:.*$/m, (mid) => [mid, ...candidates].join('\r\n'));
+}
 
 function pick(entry, names) {
   return Object.fromEntries(names.filter((name) => entry?.[name] !== undefined).map((name) => [name, entry[name]]));

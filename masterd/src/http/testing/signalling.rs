@@ -75,6 +75,7 @@ async fn each_refusal_has_its_status_and_says_why() {
         (Refusal::Role, 403, "role"),
         (Refusal::StoreFailing, 503, "storage"),
         (Refusal::Token, 401, "invalid-token"),
+        (Refusal::TooLong { what: "client data", max: 9 }, 413, "too-large"),
         (Refusal::UnknownStream, 404, "unknown-stream"),
     ];
     for (refusal, status, part) in rows {
