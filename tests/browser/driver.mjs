@@ -37,6 +37,8 @@ const CHROMIUM_FLAGS = [
   "--use-fake-ui-for-media-stream",
   "--autoplay-policy=no-user-gesture-required",
   "--mute-audio",
+  // Who shares a screen shares the page's own tab.
+  "--auto-select-tab-capture-source-by-title=Plenum",
 ];
 
 const FIREFOX_PREFS = {
@@ -185,6 +187,11 @@ const actions = {
   async serve() {
     const files = { "/": ["text/html", "page.html"], "/calls.js": ["text/javascript", "calls.js"] };
     const server = createServer((request, response) => {
+      if (request.url === "/docs.html") {
+        const text = readFileSync(new URL("../../docs/signalling.md", import.meta.url), "utf8");
+        response.writeHead(200, { "content-type": "text/html" });
+        return response.end(/```html\n([^]*?)```/.exec(text)[1]);
+      }
       const file = files[request.url.split(/[?#]/)[0]];
       if (!file) return response.writeHead(404).end();
       response.writeHead(200, { "content-type": file[0], "cache-control": "no-store" });

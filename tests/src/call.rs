@@ -49,6 +49,12 @@ impl Browsers {
         Ok(Caller { page, url: cluster.url().to_owned() })
     }
 
+    /// Address of the page that the documentation shows.
+    #[must_use]
+    pub fn docs_url(&self) -> String {
+        format!("{}docs.html", self.page_url)
+    }
+
     /// Opens any page.
     ///
     /// # Errors
