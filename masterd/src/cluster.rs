@@ -31,6 +31,7 @@ pub mod recording;
 mod restore;
 mod session;
 mod slots;
+mod socket;
 
 pub use input::{CoreSettings, Fenced, Input, Now, Output, ViewerEnd};
 pub use reconcile::{Intended, IntendedEndpoint};
@@ -127,6 +128,8 @@ pub struct Core {
     running: BTreeSet<RecordingKey>,
     /// Commands that the present input made.
     unsent: Vec<OpId>,
+    /// Connection whose media ends because it leaves.
+    leaving: Option<ConnectionKey>,
 
     placements: u64,
     nodes_refused: u64,
@@ -180,6 +183,7 @@ impl Core {
             rosters: BTreeSet::new(),
             running: BTreeSet::new(),
             unsent: Vec::new(),
+            leaving: None,
             placements: 0,
             nodes_refused: 0,
             orphans_closed: 0,
@@ -296,6 +300,7 @@ impl Core {
             | Op::PlaySession { .. }
             | Op::PlayStream { .. }
             | Op::Publish { .. }
+            | Op::Socket(_)
             | Op::Trickle { .. }
             | Op::Unwatch { .. } => self.refuse(req, Refusal::Role),
         }
@@ -317,6 +322,7 @@ impl Core {
                 Ok(key) => self.signal(req, Some(key), SignalOp { session: None, to, kind, data }),
                 Err(refusal) => self.refuse(req, refusal),
             },
+            Op::Socket(op) => self.socket(req, &token, op),
             Op::Trickle { resource, etag, fragment } => {
                 self.trickle(req, &token, &resource, etag.as_deref(), fragment);
             }

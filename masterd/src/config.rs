@@ -20,7 +20,7 @@ use crate::cluster::op::RecordingNotice;
 use crate::http::auth::Secret;
 use crate::http::ice::IceSource;
 use crate::http::sessions::CODECS;
-use crate::http::{Edition, FrameworkErrors, HttpSettings, RecordingSettings};
+use crate::http::{Edition, FrameworkErrors, HttpSettings, MediaServer, RecordingSettings};
 
 /// The file as written.
 #[derive(Debug, Deserialize, Serialize)]
@@ -77,6 +77,9 @@ pub struct Api {
     pub framework_errors: FrameworkErrors,
     /// Paths of older OpenVidu clients.
     pub deprecated_paths: bool,
+    /// Who offers what OpenVidu's browser clients receive: `mediasoup` (the server, with simulcast) or `kurento` (the
+    /// client).
+    pub media_server: MediaServer,
 }
 
 impl Default for Api {
@@ -86,6 +89,7 @@ impl Default for Api {
             edition: Edition::default(),
             framework_errors: FrameworkErrors::default(),
             deprecated_paths: true,
+            media_server: MediaServer::default(),
         }
     }
 }
@@ -266,6 +270,8 @@ pub struct Webrtc {
     /// Given to clients whose connection names none: `"stun:host:port"`, `"turn:host,username=u,credential=c"` or
     /// `"turn:host,staticAuthSecret=s"`.
     pub ice_servers: Vec<String>,
+    /// OpenVidu's browser clients that say nothing of it publish in several resolutions.
+    pub simulcast: bool,
 }
 
 /// Checked and complete.
@@ -364,6 +370,8 @@ pub fn check(loaded: &Loaded<Raw>, environment: &BTreeMap<String, String>) -> Re
         ice_servers,
         recordings,
         behind_proxy: certificate == Certificate::Off,
+        media_server: raw.api.media_server,
+        video_simulcast: raw.webrtc.simulcast,
     };
     Ok(Settings {
         health: raw.telemetry,

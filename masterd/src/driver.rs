@@ -285,7 +285,7 @@ impl Driver {
     /// Answers a caller; gives the reader to let go when the caller is gone or was refused.
     fn reply(&mut self, req: RequestId, reply: Reply) -> Option<ViewerId> {
         let pending = self.pending.remove(&req)?;
-        let is_subscribed = matches!(reply, Reply::Watching { .. });
+        let is_subscribed = reply.subscribes();
         let is_heard = pending.answer.send(reply).is_ok();
         pending.viewer.filter(|_| !is_heard || !is_subscribed)
     }

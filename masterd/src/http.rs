@@ -82,6 +82,17 @@ pub enum FrameworkErrors {
     Natural,
 }
 
+/// Which of OpenVidu's media servers its clients believe to talk to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaServer {
+    /// The client offers what it receives; no simulcast.
+    Kurento,
+    /// The server offers; simulcast.
+    #[default]
+    Mediasoup,
+}
+
 /// Settings of the faces.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
@@ -105,6 +116,10 @@ pub struct HttpSettings {
     pub recordings: RecordingSettings,
     /// Believe `X-Forwarded-For`: all requests come through a proxy on this host.
     pub behind_proxy: bool,
+    /// Who makes the offers of what OpenVidu clients receive.
+    pub media_server: MediaServer,
+    /// Clients that say nothing of it publish in several resolutions.
+    pub video_simulcast: bool,
 }
 
 /// Settings of recordings.

@@ -20,3 +20,8 @@ pub mod link;
 pub mod observe;
 pub mod placement;
 pub mod store;
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a reply other than the expected one is one bug, whichever it is"
+)]
+pub mod ws;

@@ -23,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::id::{EndpointKey, Generation};
-use common::limits::SLOTS_PER_ENDPOINT_MAX;
+use common::limits::{REMOTE_CANDIDATES_MAX, SLOTS_PER_ENDPOINT_MAX};
 use common::wire::node::{
     Bind, Candidates, Drain, EndpointAnswer, EndpointClose, EndpointOpen, NodeError, NodeFact, OpResult,
     SessionClose, SlotBind, ToNode, TransportState,
@@ -232,14 +232,17 @@ impl Control {
 
     fn open_endpoint(&self, open: &EndpointOpen) -> Result<OpResult, NodeError> {
         let admission = self.table().admit_endpoint(open)?;
-        let (worker, video_codec, sections) = match admission {
+        let (worker, video_codec, source) = match admission {
             Admission::Open(ready) => return Ok(OpResult::Ready(ready)),
-            Admission::New { worker, video_codec, sections } => (worker, video_codec, sections),
+            Admission::New { worker, video_codec, source } => (worker, video_codec, source),
         };
-        let opening = self.negotiator.open(worker, open, video_codec.as_deref(), sections)?;
+        let opening = self.negotiator.open(worker, open, video_codec.as_deref(), source.as_ref())?;
         let (negotiation, spec, ready) = match opening {
             Opening::Agreed(spec, ready) => (Negotiated::of(&spec), Some(spec), ready),
-            Opening::Offered(draft, ready) => (Negotiated::Offered { draft, binds: Vec::new() }, None, ready),
+            Opening::Offered(draft, ready) => {
+                let (binds, candidates) = (Vec::new(), Vec::new());
+                (Negotiated::Offered { draft, binds, candidates }, None, ready)
+            }
         };
         let endpoint = Endpoint {
             session: open.session,
@@ -285,19 +288,21 @@ impl Control {
     }
 
     fn take_answer(&self, answer: &EndpointAnswer) -> Result<OpResult, NodeError> {
-        let (spec, ready, binds) = {
+        let (mut spec, ready, binds, candidates) = {
             let mut table = self.table();
             let (_, endpoint) = table.endpoint(answer.endpoint, answer.generation)?;
-            let Negotiated::Offered { draft, binds } = &mut endpoint.negotiation else {
+            let Negotiated::Offered { draft, binds, candidates } = &mut endpoint.negotiation else {
                 // A repeated answer; renegotiation has no message of its own.
                 return Ok(OpResult::Ready(endpoint.ready.clone()));
             };
             let done = negotiate::accept_answer(draft, &answer.sdp)?;
-            let binds = std::mem::take(binds);
+            let (binds, candidates) = (std::mem::take(binds), std::mem::take(candidates));
             endpoint.negotiation = Negotiated::of(&done.spec);
             endpoint.ready = done.ready.clone();
-            (done.spec, done.ready, binds)
+            (done.spec, done.ready, binds, candidates)
         };
+        spec.remote_candidates.extend(candidates);
+        spec.remote_candidates.truncate(REMOTE_CANDIDATES_MAX);
         self.install(answer.endpoint, spec, binds)?;
         Ok(OpResult::Ready(ready))
     }
@@ -433,8 +438,7 @@ mod tests {
         let (session, endpoint, generation) = (SESSION, ENDPOINT, Generation(2));
         let early =
             Candidates { session, endpoint, generation, fragment: "a=end-of-candidates\r\n".to_owned() };
-        let result = control.execute(early.into()).await;
-        assert!(matches!(result, OpResult::Err(NodeError::InvalidSdp { .. })), "{result:?}");
+        assert_eq!(control.execute(early.into()).await, OpResult::Ok, "kept until the answer is there");
         let answer = EndpointAnswer { session, endpoint, generation, sdp: "v=0\r\n".to_owned() };
         let result = control.execute(answer.into()).await;
         assert!(matches!(result, OpResult::Err(NodeError::InvalidSdp { .. })), "{result:?}");

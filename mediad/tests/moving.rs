@@ -64,10 +64,15 @@ impl Client {
             video_codec: None,
         };
         let mut next = u32::from(socket.local_addr().unwrap().port()) << 8;
-        let draft = negotiate::offer(offers, OfferPlan { audio: 0, video: 1 }, &local, &mut || {
-            next += 1;
-            next
-        });
+        let draft = negotiate::offer(
+            offers,
+            &OfferPlan { audio: 0, video: 1, ..OfferPlan::default() },
+            &local,
+            &mut || {
+                next += 1;
+                next
+            },
+        );
         Self {
             socket,
             certificate,

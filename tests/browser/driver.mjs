@@ -185,7 +185,13 @@ const actions = {
 
   // A page of our own on a secure origin (localhost), for tests that call WHIP and WHEP themselves.
   async serve() {
-    const files = { "/": ["text/html", "page.html"], "/calls.js": ["text/javascript", "calls.js"] };
+    const files = {
+      "/": ["text/html", "page.html"],
+      "/calls.js": ["text/javascript", "calls.js"],
+      "/openvidu/": ["text/html", "openvidu/page.html"],
+      "/openvidu/client.js": ["text/javascript", "openvidu/client.js"],
+      "/openvidu-browser.js": ["text/javascript", "node_modules/openvidu-browser/static/js/openvidu-browser-2.32.2.min.js"],
+    };
     const server = createServer((request, response) => {
       if (request.url === "/docs.html") {
         const text = readFileSync(new URL("../../docs/signalling.md", import.meta.url), "utf8");

@@ -92,7 +92,9 @@ impl Core {
         let Some(command) = self.drop_command(op) else { return };
         match command.purpose {
             Purpose::Open(opening) => self.opening_failed(command.session, &opening, Refusal::NodeSilent),
-            Purpose::Trickle { req, .. } => self.refuse(req, Refusal::NodeSilent),
+            Purpose::Answer { req, .. } | Purpose::Trickle { req, .. } => {
+                self.refuse(req, Refusal::NodeSilent);
+            }
             Purpose::Job { recording, step } => self.job_unanswered(recording, step),
             Purpose::Bind { .. } | Purpose::Close | Purpose::Permit | Purpose::SessionOpen => {}
         }
@@ -125,6 +127,7 @@ impl Core {
                 self.session_opened(node, session);
             }
             (Purpose::Trickle { req, endpoint }, result) => self.trickled(req, endpoint, result),
+            (Purpose::Answer { req, endpoint }, result) => self.answer_taken(req, endpoint, result),
             (Purpose::Bind { endpoint }, OpResult::Err(error)) => self.bind_failed(endpoint, &error),
             (Purpose::Job { recording, step }, result) => self.job_answered(node, recording, step, result),
             (Purpose::Bind { .. } | Purpose::Close | Purpose::Permit, _) => {}

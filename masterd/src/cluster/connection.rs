@@ -3,7 +3,7 @@
 //! A connection's life: pending, admitted at the first use of its token, gone. What is gone leaves nothing behind: its
 //! token is unknown from then on, which refuses a second use.
 
-use common::id::ConnectionKey;
+use common::id::{ConnectionKey, EventSeq};
 use common::wire::node::Permit;
 
 use super::Core;
@@ -35,11 +35,15 @@ impl Core {
     }
 
     /// A pending connection joins its session; the first one makes the session active.
-    pub(crate) fn admit(&mut self, key: ConnectionKey, client: ClientInfo) {
+    /// `socket` is the bearer of its WebSocket signalling.
+    pub(crate) fn admit(&mut self, key: ConnectionKey, client: ClientInfo, socket: Option<String>) {
         let at = self.now.unix;
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let record = &mut connection.record;
-        record.active = Some(Admission { at, client: client.clone() });
+        if let Some(secret) = &socket {
+            self.tokens.insert(secret.clone(), key);
+        }
+        record.active = Some(Admission { at, client: client.clone(), socket, seen: EventSeq(0) });
         let joined = Fact::ParticipantJoined {
             connection: record.name.clone(),
             role: record.properties.role,
@@ -105,9 +109,11 @@ impl Core {
         let duration_ms = self.now.unix.saturating_sub(admission.at);
         let (session, name) = (connection.record.session, connection.record.name.clone());
         let endpoints: Vec<_> = connection.endpoints.iter().copied().collect();
+        self.leaving = Some(key);
         for endpoint in endpoints {
             self.close_endpoint(endpoint, reason);
         }
+        self.leaving = None;
         self.emit(session, Fact::ParticipantLeft { connection: name, reason, duration_ms });
         // At the end of a session its readers see that event too, before they are closed.
         if why == ViewerEnd::ConnectionLeft {
@@ -124,6 +130,9 @@ impl Core {
         let Some(connection) = self.connections.remove(&key) else { return };
         let record = connection.record;
         self.tokens.remove(&record.token);
+        if let Some(secret) = record.socket() {
+            self.tokens.remove(secret);
+        }
         self.connection_names.remove(&(record.session, record.name));
         if let Some(session) = self.sessions.get_mut(&record.session) {
             session.connections.remove(&key);

@@ -10,7 +10,7 @@ use common::wire::node::{
 };
 
 use super::Core;
-use super::model::{Endpoint, Opening, Purpose};
+use super::model::{Endpoint, Opening, Purpose, Turn};
 use super::names;
 use super::op::{
     ClientInfo, ConnectionRole, EndpointView, Fact, PublishOptions, Reason, Refusal, Reply, RequestId,
@@ -23,6 +23,8 @@ pub(crate) enum Wish {
     Publish(PublishOptions),
     PlaySession,
     PlayStream(String),
+    /// Receive one stream over a WebSocket client's own peer connection.
+    Subscribe(String),
 }
 
 impl Core {
@@ -50,20 +52,36 @@ impl Core {
     ) -> Result<(), Refusal> {
         let connection = self.bearer(token)?;
         super::connection::check_client(&client)?;
+        self.begin_opening(req, connection, wish, SdpRequest::Offer(offer), client)
+    }
+
+    /// Asks the session's node for a media resource of a connection.
+    pub(crate) fn begin_opening(
+        &mut self,
+        req: RequestId,
+        connection: ConnectionKey,
+        wish: Wish,
+        sdp: SdpRequest,
+        client: ClientInfo,
+    ) -> Result<(), Refusal> {
         let session = self.check_open(connection, &wish)?;
         let kind = match &wish {
             Wish::Publish(_) => EndpointKind::Publish { stream: StreamKey(self.keys.next()) },
             Wish::PlaySession => EndpointKind::Slots,
-            Wish::PlayStream(name) => {
+            Wish::PlayStream(name) | Wish::Subscribe(name) => {
                 EndpointKind::Pair { stream: self.find_stream(session, name).ok_or(Refusal::UnknownStream)? }
             }
         };
+        let turn = match &wish {
+            Wish::Subscribe(_) => Turn::Replace { offered: sdp == SdpRequest::MakeOffer },
+            Wish::PlaySession | Wish::PlayStream(_) | Wish::Publish(_) => Turn::New,
+        };
         let media = match wish {
             Wish::Publish(options) => options,
-            Wish::PlaySession | Wish::PlayStream(_) => PublishOptions::default(),
+            Wish::PlaySession | Wish::PlayStream(_) | Wish::Subscribe(_) => PublishOptions::default(),
         };
         let node = self.ensure_home(session)?;
-        if self.nodes.get(&node).is_some_and(|it| it.commands.len() >= COMMANDS_PER_NODE_MAX) {
+        if self.is_busy(node) {
             self.end_if_empty(session);
             return Err(Refusal::Node(NodeError::Busy));
         }
@@ -76,10 +94,16 @@ impl Core {
             client,
             media,
             attempts: 1,
+            turn,
         };
         let give_up_at = self.now.mono + self.settings.command_timeout;
-        self.send_opening(node, session, opening, SdpRequest::Offer(offer), give_up_at);
+        self.send_opening(node, session, opening, sdp, give_up_at);
         Ok(())
+    }
+
+    /// A node has too many commands to answer.
+    pub(crate) fn is_busy(&self, node: NodeKey) -> bool {
+        self.nodes.get(&node).is_none_or(|it| it.commands.len() >= COMMANDS_PER_NODE_MAX)
     }
 
     fn check_open(&self, key: ConnectionKey, wish: &Wish) -> Result<SessionKey, Refusal> {
@@ -110,7 +134,8 @@ impl Core {
             connection.endpoints.iter().filter_map(|it| self.endpoints.get(it)).map(|it| it.record.kind);
         let opening = connection.openings.iter().filter_map(|op| match &self.commands.get(op)?.purpose {
             Purpose::Open(opening) => Some(opening.kind),
-            Purpose::Bind { .. }
+            Purpose::Answer { .. }
+            | Purpose::Bind { .. }
             | Purpose::Close
             | Purpose::Job { .. }
             | Purpose::Permit
@@ -147,7 +172,7 @@ impl Core {
         }
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.openings.insert(op);
-            connection.idle_since = None;
+            connection.note_held();
         }
     }
 
@@ -175,6 +200,7 @@ impl Core {
     pub(crate) fn opening_failed(&mut self, session: SessionKey, opening: &Opening, refusal: Refusal) {
         self.forget_opening(session, opening.connection);
         if refusal == Refusal::NodeSilent
+            && opening.turn != Turn::Renew
             && let Some(home) = self.sessions.get(&session).and_then(|it| it.record.home)
         {
             self.close_at_node(home.node, session, opening.endpoint, opening.generation);
@@ -198,6 +224,9 @@ impl Core {
     /// A node has opened an endpoint: the join takes effect.
     pub(crate) fn opened(&mut self, node: NodeKey, session: SessionKey, opening: Opening, ready: Ready) {
         self.forget_opening(session, opening.connection);
+        if opening.turn == Turn::Renew {
+            return self.renewed(node, session, &opening, ready);
+        }
         let gone = match opening.kind {
             EndpointKind::Pair { stream } => self.stream_name(session, stream).is_none(),
             EndpointKind::Publish { .. } | EndpointKind::Slots => false,
@@ -209,7 +238,7 @@ impl Core {
             return self.end_if_empty(session);
         }
         if self.connections.get(&opening.connection).is_some_and(|it| it.record.active.is_none()) {
-            self.admit(opening.connection, opening.client.clone());
+            self.admit(opening.connection, opening.client.clone(), None);
         }
         self.announce_home(session);
         let key = opening.endpoint;
@@ -222,6 +251,7 @@ impl Core {
 
     fn insert_endpoint(&mut self, session: SessionKey, opening: Opening, ready: &Ready, link: u64) {
         let now = self.now.unix;
+        let turn = opening.turn;
         let name = self.connections.get(&opening.connection).map(|it| it.record.name.clone());
         let connection = name.unwrap_or_default();
         let sections = |count: u16| match opening.kind {
@@ -253,12 +283,17 @@ impl Core {
             video: sections(ready.video),
             pins: std::collections::BTreeMap::new(),
             subscribed: std::collections::BTreeMap::new(),
+            offered: turn == Turn::Replace { offered: true },
+            lost: false,
         };
         self.resources.insert(record.resource.clone(), opening.endpoint);
         self.dirty.insert(RecordKey::Endpoint(opening.endpoint));
         self.endpoints.insert(opening.endpoint, Endpoint { record, confirmed_link: link });
         self.attach_endpoint(opening.endpoint);
         self.announce_endpoint(opening.endpoint, &connection);
+        if let Turn::Replace { offered } = turn {
+            self.close_predecessors(opening.endpoint, offered);
+        }
     }
 
     /// Enters an endpoint into the tables of its connection and session; also after a restart.
@@ -267,7 +302,7 @@ impl Core {
         let record = &endpoint.record;
         if let Some(connection) = self.connections.get_mut(&record.connection) {
             connection.endpoints.insert(key);
-            connection.idle_since = None;
+            connection.note_held();
         }
         let Some(session) = self.sessions.get_mut(&record.session) else { return };
         match record.kind {
@@ -302,6 +337,8 @@ impl Core {
             EndpointKind::Slots => {
                 self.refills.insert(key);
             }
+            // With our offer it begins by the answer.
+            EndpointKind::Pair { .. } if endpoint.record.offered => {}
             EndpointKind::Pair { stream } => self.subscribe(key, stream),
         }
     }
@@ -322,11 +359,17 @@ impl Core {
         if etag.is_some_and(|etag| etag != "*" && etag != show_etag(record.version)) {
             return self.refuse(req, Refusal::StaleResource);
         }
+        self.pass_candidates(req, key, fragment);
+    }
+
+    /// Gives a client's fragment to the node.
+    pub(crate) fn pass_candidates(&mut self, req: RequestId, key: EndpointKey, fragment: String) {
+        let Some(record) = self.endpoints.get(&key).map(|it| &it.record) else { return };
         let (session, generation) = (record.session, record.generation);
         let Some(home) = self.sessions.get(&session).and_then(|it| it.record.home) else {
             return self.refuse(req, Refusal::NodeSilent);
         };
-        if self.nodes.get(&home.node).is_none_or(|it| it.commands.len() >= COMMANDS_PER_NODE_MAX) {
+        if self.is_busy(home.node) {
             return self.refuse(req, Refusal::Node(NodeError::Busy));
         }
         let message = Candidates { session, endpoint: key, generation, fragment };
@@ -392,6 +435,24 @@ impl Core {
         Ok(())
     }
 
+    /// The node does not have an endpoint any more. A client with a WebSocket makes another peer connection for it;
+    /// every other endpoint ends.
+    pub(crate) fn endpoint_lost(&mut self, key: EndpointKey, reason: Reason) {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else { return };
+        let record = &mut endpoint.record;
+        let by_socket =
+            self.connections.get(&record.connection).is_some_and(|it| it.record.socket().is_some());
+        let renewable = match record.kind {
+            EndpointKind::Pair { .. } | EndpointKind::Publish { .. } => !record.offered,
+            EndpointKind::Slots => false,
+        };
+        if !(by_socket && renewable) {
+            return self.endpoint_gone(key, reason);
+        }
+        record.lost = true;
+        self.dirty.insert(RecordKey::Endpoint(key));
+    }
+
     fn find_resource(&self, token: &str, resource: &str) -> Result<EndpointKey, Refusal> {
         let connection = self.bearer(token)?;
         let key = self.resources.get(resource).copied().ok_or(Refusal::UnknownResource)?;
@@ -439,7 +500,9 @@ impl Core {
         let stale: Vec<OpId> = self
             .commands_of(record.session)
             .filter(|(_, purpose)| match purpose {
-                Purpose::Bind { endpoint } | Purpose::Trickle { endpoint, .. } => *endpoint == key,
+                Purpose::Answer { endpoint, .. }
+                | Purpose::Bind { endpoint }
+                | Purpose::Trickle { endpoint, .. } => *endpoint == key,
                 Purpose::Close
                 | Purpose::Job { .. }
                 | Purpose::Open(_)
@@ -475,8 +538,13 @@ impl Core {
         let stream = publication.stream;
         let name = self.connections.get(&connection).map(|it| it.record.name.clone()).unwrap_or_default();
         let duration_ms = self.now.unix.saturating_sub(publication.published_at);
-        let unpublished =
-            Fact::Unpublished { connection: name, stream: publication.name.clone(), reason, duration_ms };
+        let unpublished = Fact::Unpublished {
+            connection: name,
+            stream: publication.name.clone(),
+            reason,
+            duration_ms,
+            leaving: self.leaving == Some(connection),
+        };
         self.emit(session, unpublished);
         for receiver in self.receivers(session, stream) {
             self.unsubscribe(receiver, stream, reason);
@@ -497,8 +565,8 @@ impl Core {
         self.rosters.insert(session);
     }
 
-    /// Endpoints that receive a stream, or have pinned it.
-    fn receivers(&self, session: SessionKey, stream: StreamKey) -> Vec<EndpointKey> {
+    /// Endpoints that receive a stream, are about to, or have pinned it.
+    pub(crate) fn receivers(&self, session: SessionKey, stream: StreamKey) -> Vec<EndpointKey> {
         let Some(session) = self.sessions.get(&session) else { return Vec::new() };
         let endpoints =
             session.connections.iter().filter_map(|it| self.connections.get(it)).flat_map(|it| &it.endpoints);
@@ -507,13 +575,14 @@ impl Core {
             .filter(|key| {
                 self.endpoints.get(key).is_some_and(|it| {
                     it.record.subscribed.contains_key(&stream)
+                        || it.record.kind == EndpointKind::Pair { stream }
                         || it.record.pins.values().any(|it| *it == stream)
                 })
             })
             .collect()
     }
 
-    fn endpoint_view(&self, key: EndpointKey, sdp: String) -> Option<EndpointView> {
+    pub(crate) fn endpoint_view(&self, key: EndpointKey, sdp: String) -> Option<EndpointView> {
         let record = &self.endpoints.get(&key)?.record;
         let connection = &self.connections.get(&record.connection)?.record;
         let stream = match record.kind {
@@ -529,6 +598,7 @@ impl Core {
             session: self.sessions.get(&record.session)?.record.name.clone(),
             connection: connection.name.clone(),
             stream,
+            published_at: record.publication.as_ref().map(|it| it.published_at),
             ice_servers: connection.properties.ice_servers.clone(),
         })
     }

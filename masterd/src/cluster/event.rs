@@ -143,6 +143,7 @@ impl Core {
         if let Some((key, _)) = &removed.connection {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.viewers.remove(&viewer);
+                connection.socket.take_if(|it| *it == viewer);
             }
             self.watch_idle(*key);
         }
@@ -189,7 +190,7 @@ impl Core {
             if let Err(refusal) = self.ensure_home(session) {
                 return self.refuse(watch.req, refusal);
             }
-            self.admit(key, watch.client.clone());
+            self.admit(key, watch.client.clone(), None);
         }
         self.add_viewer(watch, session, Some((key, name)));
     }
@@ -248,7 +249,7 @@ impl Core {
             && let Some(connection) = self.connections.get_mut(key)
         {
             connection.viewers.insert(watch.viewer);
-            connection.idle_since = None;
+            connection.note_held();
         }
         self.viewers.insert(watch.viewer, viewer);
     }
@@ -263,7 +264,7 @@ impl Core {
 }
 
 /// An event is for this reader.
-fn may_see(event: &Event, viewer: &Viewer) -> bool {
+pub(crate) fn may_see(event: &Event, viewer: &Viewer) -> bool {
     match (&event.audience, &viewer.connection) {
         (None, _) | (_, None) => true,
         (Some(audience), Some((_, name))) => audience.contains(name),

@@ -92,6 +92,8 @@ pub enum Input {
 pub enum ViewerEnd {
     /// Its connection has left the session.
     ConnectionLeft,
+    /// Another socket of its connection has taken its place.
+    Replaced,
     /// Its session is closed.
     SessionClosed,
 }

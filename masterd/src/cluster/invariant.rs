@@ -38,7 +38,8 @@ impl Core {
             self.check_log(*key);
         }
         assert_eq!(self.recording_names.len(), self.recordings.len(), "every recording has one name");
-        assert_eq!(self.tokens.len(), self.connections.len(), "every connection has one token");
+        let sockets = self.connections.values().filter(|it| it.record.socket().is_some()).count();
+        assert_eq!(self.tokens.len(), self.connections.len() + sockets, "every connection has its bearers");
         assert_eq!(self.connection_names.len(), self.connections.len(), "every connection has one name");
         assert_eq!(self.session_names.len(), self.sessions.len(), "every session has one name");
         assert_eq!(self.resources.len(), self.endpoints.len(), "every endpoint has one name");
@@ -146,6 +147,13 @@ impl Core {
         for endpoint in &connection.endpoints {
             assert_eq!(self.endpoints[endpoint].record.connection, key, "{endpoint} has one connection");
         }
+        if let Some(secret) = record.socket() {
+            assert_eq!(self.tokens.get(secret), Some(&key), "{key} is found by its socket's secret");
+        }
+        assert!(
+            connection.socket.is_none_or(|it| connection.viewers.contains(&it)),
+            "{key} reads by its socket"
+        );
         for viewer in &connection.viewers {
             assert!(self.viewers.contains_key(viewer), "viewer {viewer} is known");
         }
@@ -162,6 +170,9 @@ impl Core {
             EndpointKind::Publish { stream } => {
                 assert_eq!(session.streams.get(&stream), Some(&key), "{stream} is in its session");
                 assert!(received.is_empty(), "{key} only publishes");
+            }
+            EndpointKind::Pair { .. } if record.offered => {
+                assert!(received.is_empty(), "{key} is not answered");
             }
             EndpointKind::Pair { stream } => assert_eq!(received, [stream], "{key} plays its stream"),
             EndpointKind::Slots => {

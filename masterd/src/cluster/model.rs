@@ -66,6 +66,8 @@ pub(crate) struct Connection {
     pub(crate) endpoints: BTreeSet<EndpointKey>,
     pub(crate) openings: BTreeSet<OpId>,
     pub(crate) viewers: BTreeSet<ViewerId>,
+    /// The one of them that is its WebSocket.
+    pub(crate) socket: Option<ViewerId>,
     /// Set while nothing holds an admitted connection.
     pub(crate) idle_since: Option<Duration>,
     /// Home generation for which the node was told what this connection may do.
@@ -79,14 +81,25 @@ impl Connection {
             endpoints: BTreeSet::new(),
             openings: BTreeSet::new(),
             viewers: BTreeSet::new(),
+            socket: None,
             idle_since: None,
             permitted: None,
         }
     }
 
-    /// Something keeps it in the session.
+    /// Something keeps it in the session: its WebSocket, or for one by REST whatever it has open.
     pub(crate) fn is_held(&self) -> bool {
+        if self.record.socket().is_some() {
+            return self.socket.is_some();
+        }
         !(self.endpoints.is_empty() && self.openings.is_empty() && self.viewers.is_empty())
+    }
+
+    /// Stops the clock of a connection that something holds again.
+    pub(crate) fn note_held(&mut self) {
+        if self.is_held() {
+            self.idle_since = None;
+        }
     }
 }
 
@@ -309,6 +322,7 @@ pub(crate) enum Purpose {
     Permit,
     SessionOpen,
     Trickle { req: RequestId, endpoint: EndpointKey },
+    Answer { req: RequestId, endpoint: EndpointKey },
 }
 
 /// What a command does for a recording.
@@ -340,6 +354,19 @@ pub(crate) struct Opening {
     pub(crate) media: PublishOptions,
     /// Nodes that this join was tried on.
     pub(crate) attempts: u8,
+    /// What it stands in for.
+    pub(crate) turn: Turn,
+}
+
+/// What a media resource that is being opened stands in for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Turn {
+    /// Nothing.
+    New,
+    /// Another resource of the connection that receives the same stream; `offered`: once the client has answered.
+    Replace { offered: bool },
+    /// The same resource with another peer connection.
+    Renew,
 }
 
 /// Something that is due at some time. A timer whose reason has gone does nothing when it fires.

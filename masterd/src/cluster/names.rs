@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use super::op::PublishOptions;
 
 const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 fn pick(rng: &mut StdRng, alphabet: &[u8]) -> char {
@@ -32,6 +33,11 @@ pub(crate) fn session(rng: &mut StdRng) -> String {
 
 pub(crate) fn token(rng: &mut StdRng) -> String {
     lettered(rng, "tok_", 16)
+}
+
+/// Names the signalling of a WebSocket client: 26 letters are 122 bits.
+pub(crate) fn socket(rng: &mut StdRng) -> String {
+    (0..26).map(|_| pick(rng, LOWER)).collect()
 }
 
 pub(crate) fn resource(rng: &mut StdRng) -> String {
@@ -83,7 +89,7 @@ pub(crate) fn stream(
         "IPCAM" => "IPC",
         _ => "CAM",
     };
-    format!("str_{kind}_{}_{connection}", random(rng, 4))
+    format!("{}_{connection}", lettered(rng, &format!("str_{kind}_"), 4))
 }
 
 /// Makes keys that no earlier term has made: the term is in the upper 24 bits.

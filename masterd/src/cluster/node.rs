@@ -231,7 +231,7 @@ impl Core {
         let audience = Some(vec![connection.clone()]);
         self.emit_to(session, audience, Fact::Transport { connection, resource, state: name.to_owned() });
         if let Some(reason) = end {
-            self.endpoint_gone(key, reason);
+            self.endpoint_lost(key, reason);
         }
     }
 

@@ -3,10 +3,14 @@
 //! What the faces (REST, REST signalling, later WebSocket and console) ask of the core, and what it answers.
 //! Values are typed; only the faces know JSON, HTTP status and OpenVidu's spelling.
 
+pub mod socket;
+
 use std::sync::Arc;
 
 use common::id::{DecisionKey, EventSeq, NodeKey, RecordingKey, SessionKey};
 use common::wire::node::{MediaKind, NodeError, SlotGap};
+
+use self::socket::{JoinedView, SocketOp, StreamProperty};
 
 /// Pairs an operation with its reply. Made by the face.
 pub type RequestId = u64;
@@ -137,6 +141,8 @@ pub enum Op {
         /// Content.
         data: String,
     },
+    /// By bearer, over a WebSocket.
+    Socket(SocketOp),
     /// By the application: end a stream; reason `forceUnpublishByServer`. [`Reply::Done`].
     StreamDelete {
         /// Public name.
@@ -409,8 +415,8 @@ pub struct PublishOptions {
     pub audio_active: bool,
     /// Picture is on at the start.
     pub video_active: bool,
-    /// As said by the client.
-    pub frame_rate: Option<u32>,
+    /// As said by the client; browsers say -1 where they leave it to the camera.
+    pub frame_rate: Option<i32>,
     /// JSON text as said by the client.
     pub video_dimensions: Option<String>,
 }
@@ -433,6 +439,8 @@ pub enum Reply {
         /// Without quotes.
         etag: String,
     },
+    /// A client has joined by its WebSocket and reads the session's events.
+    Joined(Box<JoinedView>),
     /// Media nodes.
     Nodes(Vec<NodeView>),
     /// A bearer's own connection and its session.
@@ -454,6 +462,15 @@ pub enum Reply {
     Recordings(Vec<RecordingView>),
     /// Not carried out; nothing has changed.
     Refused(Refusal),
+    /// A new socket has taken the place of a lost one.
+    Resumed {
+        /// Public name of the connection.
+        connection: String,
+        /// Events that the client has not received, oldest first.
+        backlog: Vec<Arc<Event>>,
+        /// Position of the newest event.
+        head: EventSeq,
+    },
     /// A session.
     Session(Box<SessionView>),
     /// Sessions.
@@ -473,6 +490,14 @@ pub enum Reply {
         /// Public name of the bearer's connection; none for the application.
         connection: Option<String>,
     },
+}
+
+impl Reply {
+    /// The reader that the operation named gets notes from now on.
+    #[must_use]
+    pub const fn subscribes(&self) -> bool {
+        matches!(self, Self::Joined(_) | Self::Resumed { .. } | Self::Watching { .. })
+    }
 }
 
 /// Why the core did not carry something out.
@@ -495,6 +520,9 @@ pub enum Refusal {
         /// Bytes, or entries.
         max: usize,
     },
+    /// The log no longer has the events that the client missed.
+    #[error("the events since the socket was lost are no longer known")]
+    Missed,
     /// No media node can take the session.
     #[error("There is no available Media Node where to initialize session '{session}'")]
     NoMediaNode {
@@ -655,6 +683,8 @@ pub struct EndpointView {
     pub connection: String,
     /// Public name of the stream that is published or, for one stream, played.
     pub stream: Option<String>,
+    /// Since when it is published; for a publisher only.
+    pub published_at: Option<UnixMillis>,
     /// For the `Link` headers.
     pub ice_servers: Vec<IceServer>,
 }
@@ -865,6 +895,19 @@ pub enum Fact {
         reason: Reason,
         /// How long it was there.
         duration_ms: u64,
+        /// Its publisher leaves the session: that event follows.
+        leaving: bool,
+    },
+    /// A stream has another property.
+    StreamChanged {
+        /// Its publisher.
+        connection: String,
+        /// Its name.
+        stream: String,
+        /// What.
+        property: StreamProperty,
+        /// Why, in the client's words.
+        reason: String,
     },
     /// A connection receives a stream.
     Subscribed {

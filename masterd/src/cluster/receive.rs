@@ -16,7 +16,7 @@ use super::record::{EndpointRecord, RecordKey, Section};
 use super::slots::{self, Lineup, Playable, Situation};
 
 /// No limit of the spatial layer.
-const SPATIAL_MAX: u8 = u8::MAX;
+pub(crate) const SPATIAL_MAX: u8 = u8::MAX;
 
 impl Core {
     /// An endpoint begins to receive a stream.
@@ -199,7 +199,7 @@ impl Core {
     }
 
     /// Tells the node about changed sections, as a new generation of the endpoint.
-    fn send_bind(&mut self, key: EndpointKey, binds: Vec<SlotBind>) {
+    pub(crate) fn send_bind(&mut self, key: EndpointKey, binds: Vec<SlotBind>) {
         let base = Generation(self.keys.base());
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return };
         let generation = endpoint.record.generation.max(base).next();
@@ -237,7 +237,7 @@ impl Core {
                 self.rebind(key);
             }
             NodeError::UnknownEndpoint | NodeError::UnknownSession => {
-                self.endpoint_gone(key, Reason::NetworkDisconnect);
+                self.endpoint_lost(key, Reason::NetworkDisconnect);
             }
             // The stream has just ended there; its event is on the way and changes the line-up again.
             NodeError::UnknownStream => {}

@@ -45,7 +45,7 @@ impl Core {
         let Some(node) = self.nodes.get(&node) else { return Intended::default() };
         let mut endpoints: Vec<IntendedEndpoint> = Vec::new();
         for key in node.sessions.iter().flat_map(|it| self.endpoints_of(*it)) {
-            let Some(endpoint) = self.endpoints.get(&key) else { continue };
+            let Some(endpoint) = self.endpoints.get(&key).filter(|it| !it.record.lost) else { continue };
             let lineup = super::receive::lineup(&endpoint.record);
             endpoints.push(IntendedEndpoint {
                 endpoint: key,
@@ -120,8 +120,8 @@ impl Core {
         let Some(endpoint) = self.endpoints.get(&key) else { return };
         match there {
             // It was opened after the inventory was written.
-            None if endpoint.confirmed_link == link => {}
-            None => self.endpoint_gone(key, Reason::NetworkDisconnect),
+            None if endpoint.confirmed_link == link || endpoint.record.lost => {}
+            None => self.endpoint_lost(key, Reason::NetworkDisconnect),
             Some(there) => match there.state {
                 TransportState::Failed | TransportState::Closed => self.transport_changed(key, there.state),
                 TransportState::Connecting | TransportState::Connected | TransportState::Disconnected => {
@@ -137,7 +137,8 @@ impl Core {
     fn reconcile_generation(&mut self, key: EndpointKey, there: &EndpointAt) {
         let told = self.commands.values().any(|it| match &it.purpose {
             Purpose::Bind { endpoint } => *endpoint == key,
-            Purpose::Close
+            Purpose::Answer { .. }
+            | Purpose::Close
             | Purpose::Job { .. }
             | Purpose::Open(_)
             | Purpose::Permit
@@ -197,7 +198,8 @@ impl Core {
         for (endpoint, at) in orphans.endpoints {
             let opening = self.commands.values().any(|it| match &it.purpose {
                 Purpose::Open(opening) => opening.endpoint == endpoint,
-                Purpose::Bind { .. }
+                Purpose::Answer { .. }
+                | Purpose::Bind { .. }
                 | Purpose::Close
                 | Purpose::Job { .. }
                 | Purpose::Permit

@@ -118,11 +118,22 @@ pub(crate) struct ConnectionRecord {
     pub(crate) active: Option<Admission>,
 }
 
+impl ConnectionRecord {
+    /// Bearer of the WebSocket signalling of a connection that has joined so.
+    pub(crate) fn socket(&self) -> Option<&str> {
+        self.active.as_ref()?.socket.as_deref()
+    }
+}
+
 /// A connection has joined.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Admission {
     pub(crate) at: UnixMillis,
     pub(crate) client: ClientInfo,
+    /// Bearer of its WebSocket signalling; none for a connection by REST.
+    pub(crate) socket: Option<String>,
+    /// Position up to which its socket has delivered events; stored lazily.
+    pub(crate) seen: EventSeq,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -142,6 +153,10 @@ pub(crate) struct EndpointRecord {
     pub(crate) pins: BTreeMap<u16, StreamKey>,
     /// What is received, since when.
     pub(crate) subscribed: BTreeMap<StreamKey, UnixMillis>,
+    /// Our offer waits for the client's answer.
+    pub(crate) offered: bool,
+    /// The node does not have it any more; the client will ask for another peer connection.
+    pub(crate) lost: bool,
 }
 
 impl EndpointRecord {

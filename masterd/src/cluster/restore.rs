@@ -154,6 +154,9 @@ impl Core {
             let Some(session) = self.sessions.get_mut(&record.session) else { continue };
             session.connections.insert(key);
             self.tokens.insert(record.token.clone(), key);
+            if let Some(secret) = record.socket() {
+                self.tokens.insert(secret.to_owned(), key);
+            }
             self.connection_names.insert((record.session, record.name.clone()), key);
             self.connections.insert(key, Connection::new(record));
         }

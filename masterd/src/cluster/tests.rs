@@ -8,6 +8,7 @@ mod node_loss;
 mod recording;
 mod restart;
 mod session;
+mod socket;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -367,7 +368,10 @@ impl FakeNode {
                 if !self.sessions.contains_key(&open.session) {
                     return Some(OpResult::Err(NodeError::UnknownSession));
                 }
-                let SdpRequest::Offer(offer) = &open.sdp else { panic!("the core sends offers") };
+                let (offer, sdp) = match &open.sdp {
+                    SdpRequest::Offer(offer) => (offer.as_str(), "answer"),
+                    SdpRequest::MakeOffer => ("a1v1", "offer"),
+                };
                 let counts = offer.strip_prefix('a').and_then(|it| it.split_once('v'));
                 let Some((audio, video)) = counts else {
                     return Some(OpResult::Err(NodeError::InvalidSdp { why: "rubbish".to_owned() }));
@@ -381,7 +385,7 @@ impl FakeNode {
                 };
                 self.endpoints.insert(open.endpoint, at);
                 return Some(OpResult::Ready(Ready {
-                    sdp: "answer".to_owned(),
+                    sdp: sdp.to_owned(),
                     audio: audio.parse().unwrap(),
                     video: video.parse().unwrap(),
                     codecs: Vec::new(),
@@ -402,7 +406,10 @@ impl FakeNode {
                     ext: Vec::new(),
                 }));
             }
-            ToNode::Candidates(_) | ToNode::Permit(_) => {}
+            ToNode::EndpointAnswer(answer) if answer.sdp == "rubbish" => {
+                return Some(OpResult::Err(NodeError::InvalidSdp { why: "rubbish".to_owned() }));
+            }
+            ToNode::Candidates(_) | ToNode::EndpointAnswer(_) | ToNode::Permit(_) => {}
             ToNode::TapGrant(grant) => drop(self.taps.insert(grant.recording, grant.recorder)),
             ToNode::TapRevoke(revoke) => drop(self.taps.remove(&revoke.recording)),
             ToNode::RecordingStart(_) | ToNode::RecordingDelete(_) if self.refuses_jobs.is_some() => {
@@ -496,6 +503,7 @@ pub(super) fn show(what: &Fact) -> String {
             let gap = gap.map_or_else(String::new, |gap| format!(" {gap:?}"));
             format!("slot {connection} {kind:?}{slot} {what}{gap}")
         }
+        Fact::StreamChanged { connection, property, .. } => format!("changed {connection} {property:?}"),
         Fact::Transport { connection, state, .. } => format!("transport {connection} {state}"),
         Fact::Signal { from, kind, data } => format!("signal {from:?} {kind} {data}"),
         Fact::Speakers { streams } => {

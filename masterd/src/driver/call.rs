@@ -114,6 +114,12 @@ pub struct Watching {
     pub session: String,
     /// Public name of the bearer's connection.
     pub connection: Option<String>,
+    notes: Notes,
+}
+
+/// Later events of a subscription. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Notes {
     notes: mpsc::Receiver<Note>,
     viewer: ViewerId,
     calls: mpsc::Sender<Call>,
@@ -163,24 +169,47 @@ impl CoreHandle {
         after: Option<EventSeq>,
         client: ClientInfo,
     ) -> Result<Result<Watching, Reply>, CallError> {
+        let watched = self.attach(actor, |viewer| Op::Watch { viewer, session, after, client }).await?;
+        match watched {
+            (Reply::Watching { backlog, gap, head, session, connection }, Some(notes)) => {
+                Ok(Ok(Watching { backlog, gap, head, session, connection, notes }))
+            }
+            (other, _) => Ok(Err(other)),
+        }
+    }
+
+    /// Subscribes a reader by an operation that takes one: the core's answer, and the notes if it subscribed.
+    ///
+    /// # Errors
+    /// [`CallError`]; a refusal by the core is a [`Reply`] without notes.
+    pub async fn attach(
+        &self,
+        actor: Actor,
+        op: impl FnOnce(ViewerId) -> Op,
+    ) -> Result<(Reply, Option<Notes>), CallError> {
         let viewer = self.viewers.fetch_add(1, Ordering::Relaxed) + 1;
         let (notes, later) = mpsc::channel(NOTES_MAX);
         let (answer, reply) = oneshot::channel();
-        let op = Op::Watch { viewer, session, after, client };
-        match self.call(Call::Watch { actor, op, viewer, notes, answer }, reply).await? {
-            Reply::Watching { backlog, gap, head, session, connection } => Ok(Ok(Watching {
-                backlog,
-                gap,
-                head,
-                session,
-                connection,
-                notes: later,
-                viewer,
-                calls: self.calls.clone(),
-                ending: self.ending.clone(),
-            })),
-            other => Ok(Err(other)),
-        }
+        let call = Call::Watch { actor, op: op(viewer), viewer, notes, answer };
+        let reply = self.call(call, reply).await?;
+        // Without a reader the driver lets go by itself.
+        let subscribed =
+            || Notes { notes: later, viewer, calls: self.calls.clone(), ending: self.ending.clone() };
+        let notes = reply.subscribes().then(subscribed);
+        Ok((reply, notes))
+    }
+
+    /// Carries out an operation whose answer does not matter. False if it could not be queued.
+    #[must_use]
+    pub fn tell(&self, actor: Actor, op: Op) -> bool {
+        let (answer, _unheard) = oneshot::channel();
+        self.calls.try_send(Call::Op { actor, op, answer }).is_ok()
+    }
+
+    /// Turns true when masterd ends.
+    #[must_use]
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.clone()
     }
 
     async fn call(&self, call: Call, reply: oneshot::Receiver<Reply>) -> Result<Reply, CallError> {
@@ -222,6 +251,18 @@ async fn failing_for_long(store: &mut watch::Receiver<StoreHealth>) -> String {
 impl Watching {
     /// The next event; none when the reader was too slow, or masterd ends: it can resume.
     pub async fn next(&mut self) -> Option<Note> {
+        self.notes.next().await
+    }
+}
+
+impl Notes {
+    /// An event that is there already.
+    pub fn take(&mut self) -> Option<Note> {
+        self.notes.try_recv().ok()
+    }
+
+    /// The next event; none when the reader was too slow, or masterd ends: it can resume. Cancel safe.
+    pub async fn next(&mut self) -> Option<Note> {
         let ending = async {
             let is_over = self.ending.wait_for(|ending| *ending).await.is_err();
             if is_over {
@@ -237,7 +278,7 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for Notes {
     fn drop(&mut self) {
         self.notes.close();
         // When the channel is full the driver finds the closed reader at its next look round.

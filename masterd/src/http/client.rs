@@ -36,8 +36,8 @@ pub fn publish_options(headers: &HeaderMap, uri: &Uri) -> Result<PublishOptions,
     }
     let frame_rate = match read("x-frame-rate", "frameRate")? {
         None => None,
-        Some(text) => match text.parse::<u32>() {
-            Ok(rate) if rate <= 1000 => Some(rate),
+        Some(text) => match text.parse::<i32>() {
+            Ok(rate) if (0..=1000).contains(&rate) => Some(rate),
             Ok(_) | Err(_) => return Err(super::fields::wrong("frameRate", "a number from 0 to 1000")),
         },
     };

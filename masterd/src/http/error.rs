@@ -130,6 +130,7 @@ impl Place {
             }
             Refusal::AlreadyPublishing
             | Refusal::Limit { .. }
+            | Refusal::Missed
             | Refusal::NoMediaNode { .. }
             | Refusal::NoRecorder { .. }
             | Refusal::Node(_)
@@ -164,11 +165,13 @@ fn kind_of(reply: &Reply) -> &'static str {
         Reply::Done => "done",
         Reply::Endpoint(_) => "endpoint",
         Reply::Fragment { .. } => "fragment",
+        Reply::Joined(_) => "joined",
         Reply::Nodes(_) => "nodes",
         Reply::Own { .. } => "own",
         Reply::Recording(_) => "recording",
         Reply::Recordings(_) => "recordings",
         Reply::Refused(_) => "refused",
+        Reply::Resumed { .. } => "resumed",
         Reply::Session(_) => "session",
         Reply::Sessions(_) => "sessions",
         Reply::Stats(_) => "stats",
@@ -186,6 +189,7 @@ fn call_status(error: &CallError) -> StatusCode {
 fn refusal_status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::AlreadyPublishing
+        | Refusal::Missed
         | Refusal::RecordingConflict
         | Refusal::RecordingRunning
         | Refusal::RecordingStarting
@@ -232,6 +236,7 @@ fn refusal_code(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::AlreadyPublishing => "already-publishing",
         Refusal::Limit { .. } => "limit",
+        Refusal::Missed => "missed",
         Refusal::NoMediaNode { .. } => "no-media-node",
         Refusal::NoRecorder { .. } => "no-recorder",
         Refusal::Node(NodeError::InvalidSdp { .. }) => "invalid-sdp",

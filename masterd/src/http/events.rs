@@ -23,6 +23,7 @@ use super::error::{ApiError, Problem, refused};
 use super::json::{media, reason, recording_event, role, status};
 use super::{Edition, Face, Peer, query_value};
 use crate::cluster::ViewerEnd;
+use crate::cluster::op::socket::StreamProperty;
 use crate::cluster::op::{Actor, ClientInfo, Event, Fact, Query, Reply};
 use crate::driver::call::{Note, Watching};
 
@@ -189,6 +190,7 @@ impl Reader {
                 self.ended = true;
                 let why = match why {
                     ViewerEnd::ConnectionLeft => "connectionLeft",
+                    ViewerEnd::Replaced => "replaced",
                     ViewerEnd::SessionClosed => "sessionClosed",
                 };
                 Some(frame("end", None, &json!({ "reason": why })))
@@ -254,6 +256,7 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
             ("left", json!({ "connectionId": connection, "reason": reason(*why), "durationMs": duration_ms }))
         }
         Fact::Published { .. }
+        | Fact::StreamChanged { .. }
         | Fact::Unpublished { .. }
         | Fact::Subscribed { .. }
         | Fact::Unsubscribed { .. } => describe_stream(fact),
@@ -302,7 +305,18 @@ fn describe_stream(fact: &Fact) -> (&'static str, Value) {
             fields.extend(media(*has_audio, *has_video, options));
             ("published", Value::Object(fields))
         }
-        Fact::Unpublished { connection, stream, reason: why, duration_ms } => {
+        Fact::StreamChanged { connection, stream, property, reason } => {
+            let (name, value) = stream_property(property);
+            let fields = json!({
+                "connectionId": connection,
+                "streamId": stream,
+                "property": name,
+                "newValue": value,
+                "reason": reason,
+            });
+            ("streamPropertyChanged", fields)
+        }
+        Fact::Unpublished { connection, stream, reason: why, duration_ms, leaving: _ } => {
             let fields = json!({
                 "connectionId": connection,
                 "streamId": stream,
@@ -339,6 +353,19 @@ fn describe_stream(fact: &Fact) -> (&'static str, Value) {
         | Fact::Slot { .. }
         | Fact::Speakers { .. }
         | Fact::Transport { .. } => ("unknown", json!({})),
+    }
+}
+
+/// Public name and value of a stream's property; what is JSON is shown as such.
+#[must_use]
+pub fn stream_property(property: &StreamProperty) -> (&'static str, Value) {
+    let parsed = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+    match property {
+        StreamProperty::AudioActive(on) => ("audioActive", json!(on)),
+        StreamProperty::AudioTrack(text) => ("audioTrack", parsed(text)),
+        StreamProperty::VideoActive(on) => ("videoActive", json!(on)),
+        StreamProperty::VideoDimensions(text) => ("videoDimensions", json!(text)),
+        StreamProperty::VideoTrack(text) => ("videoTrack", parsed(text)),
     }
 }
 

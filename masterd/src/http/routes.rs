@@ -103,6 +103,7 @@ fn open_routes() -> Vec<Route> {
     vec![
         route("GET", "/openvidu/api/config/openvidu-publicurl", get(open::public_url)),
         route("GET", "/openvidu/accept-certificate", get(open::accept_certificate)),
+        route("GET", "/openvidu", get(crate::ws::accept)),
         route("GET", "/openapi.json", get(openapi::document)),
         route("GET", "/", get(page::index)),
         route("GET", "/page/{file}", get(page::file)),
@@ -130,9 +131,11 @@ pub fn router(face: Face) -> Router {
 #[must_use]
 pub fn access(path: &str, public_recordings: bool) -> Access {
     let is_open = |route: &str| path == route;
-    if is_open("/openvidu/api/config/openvidu-publicurl") || is_open("/openvidu/accept-certificate") {
-        Access::Open
-    } else if public_recordings && below(path, "/openvidu/recordings") {
+    if is_open("/openvidu")
+        || is_open("/openvidu/api/config/openvidu-publicurl")
+        || is_open("/openvidu/accept-certificate")
+        || public_recordings && below(path, "/openvidu/recordings")
+    {
         Access::Open
     } else if below(path, "/openvidu") || below(path, "/plenum/api") {
         Access::App

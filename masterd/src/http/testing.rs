@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::auth::Secret;
 use super::ice::IceSource;
 use super::recording_files::NoFiles;
-use super::{Edition, Face, FrameworkErrors, HttpSettings, RecordingSettings, Service};
+use super::{Edition, Face, FrameworkErrors, HttpSettings, MediaServer, RecordingSettings, Service};
 use crate::clock::Clock;
 use crate::cluster::op::{
     Actor, ConnectionView, EndpointView, IceServer, Op, Query, Refusal, Reply, SessionProperties, SessionView,
@@ -59,7 +59,7 @@ impl Answer {
     }
 }
 
-pub(super) fn settings() -> HttpSettings {
+pub(crate) fn settings() -> HttpSettings {
     HttpSettings {
         public_url: "https://ov.example.org".to_owned(),
         secret: Secret::new("MY_SECRET").unwrap(),
@@ -71,6 +71,8 @@ pub(super) fn settings() -> HttpSettings {
         ice_servers: vec![IceSource::from_text("stun:s.example:3478").unwrap()],
         recordings: RecordingSettings { enabled: true, public_access: false },
         behind_proxy: false,
+        media_server: MediaServer::Mediasoup,
+        video_simulcast: false,
     }
 }
 
@@ -239,6 +241,7 @@ pub(super) fn endpoint() -> Reply {
         session: "s".to_owned(),
         connection: "con_a".to_owned(),
         stream: None,
+        published_at: None,
         ice_servers: vec![
             IceServer { url: "stun:s.example:3478".to_owned(), ..IceServer::default() },
             IceServer {

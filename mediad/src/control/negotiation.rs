@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use common::limits::REMOTE_CANDIDATES_MAX;
 use common::wire::node::{EndpointKind, EndpointOpen, NodeError, Ready, SdpRequest, SlotBind};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -28,6 +29,8 @@ pub enum Negotiated {
         draft: Draft,
         /// What was bound meanwhile.
         binds: Vec<SlotBind>,
+        /// The client's candidates that came before its answer.
+        candidates: Vec<Candidate>,
     },
     /// Both sides are known; these are the present ICE credentials.
     Agreed {
@@ -108,7 +111,7 @@ impl Negotiator {
         if self.lite { ice::Settings::lite() } else { ice::Settings::default() }
     }
 
-    /// Answers the client's offer, or makes one. `sections` is what the stream of a [`EndpointKind::Pair`] has: audio and video.
+    /// Answers the client's offer, or makes one. `source` is the publisher of the stream of a [`EndpointKind::Pair`].
     ///
     /// # Errors
     /// The client's SDP cannot be used, or the session's codec is unknown.
@@ -117,7 +120,7 @@ impl Negotiator {
         worker: usize,
         open: &EndpointOpen,
         video_codec: Option<&str>,
-        sections: Option<(u16, u16)>,
+        source: Option<&Ready>,
     ) -> Result<Opening, NodeError> {
         let local = self.local(worker, video_codec)?;
         let mut generator = StdRng::from_os_rng();
@@ -128,12 +131,9 @@ impl Negotiator {
                 Ok(Opening::Agreed(Box::new(done.spec), done.ready))
             }
             SdpRequest::MakeOffer => {
-                let (audio, video) = match open.kind {
-                    EndpointKind::Publish { .. } => (1, 1),
-                    EndpointKind::Pair { .. } => sections.unwrap_or((1, 1)),
-                    EndpointKind::Slots => (OFFERED_SLOTS, OFFERED_SLOTS),
-                };
-                let draft = negotiate::offer(open.kind, OfferPlan { audio, video }, &local, &mut random);
+                let plan = offer_plan(open.kind, source);
+                let (audio, video) = (plan.audio, plan.video);
+                let draft = negotiate::offer(open.kind, &plan, &local, &mut random);
                 let ready =
                     Ready { sdp: draft.sdp.clone(), audio, video, codecs: Vec::new(), ext: Vec::new() };
                 Ok(Opening::Offered(draft, ready))
@@ -141,10 +141,10 @@ impl Negotiator {
         }
     }
 
-    /// Reads a trickle fragment. New credentials restart ICE.
+    /// Reads a trickle fragment. New credentials restart ICE. Before the answer to our offer candidates are kept.
     ///
     /// # Errors
-    /// The fragment cannot be read, or our offer was not answered yet.
+    /// The fragment cannot be read.
     pub fn trickle(
         &self,
         worker: usize,
@@ -152,8 +152,13 @@ impl Negotiator {
         text: &str,
     ) -> Result<Trickled, NodeError> {
         let parsed = trickle::Fragment::parse(text)?;
-        let Negotiated::Agreed { local, remote, mid, fragment } = negotiated else {
-            return Err(NodeError::InvalidSdp { why: "the offer was not answered yet".to_owned() });
+        let (local, remote, mid, fragment) = match negotiated {
+            Negotiated::Agreed { local, remote, mid, fragment } => (local, remote, mid, fragment),
+            Negotiated::Offered { candidates, .. } => {
+                candidates.extend(parsed.candidates);
+                candidates.truncate(REMOTE_CANDIDATES_MAX);
+                return Ok(Trickled { candidates: Vec::new(), restart: None });
+            }
         };
         let Some(renewed) = parsed.restart(remote).cloned() else {
             return Ok(Trickled { candidates: parsed.candidates, restart: None });
@@ -193,6 +198,24 @@ impl Negotiator {
             lite: self.lite,
             video_codec,
         })
+    }
+}
+
+/// What our offer has: as many sections as there may be, or what the publisher sends and nothing else: a section
+/// without media would keep a browser from playing the others.
+fn offer_plan(kind: EndpointKind, source: Option<&Ready>) -> OfferPlan {
+    match (kind, source) {
+        (EndpointKind::Slots, _) => {
+            OfferPlan { audio: OFFERED_SLOTS, video: OFFERED_SLOTS, codecs: Vec::new() }
+        }
+        (EndpointKind::Pair { .. }, Some(source)) => OfferPlan {
+            audio: source.audio,
+            video: source.video,
+            codecs: source.codecs.iter().filter_map(|(_, name)| Codec::parse(name)).collect(),
+        },
+        (EndpointKind::Pair { .. } | EndpointKind::Publish { .. }, _) => {
+            OfferPlan { audio: 1, video: 1, codecs: Vec::new() }
+        }
     }
 }
 

@@ -67,8 +67,8 @@ pub enum Admission {
         worker: usize,
         /// The only video codec that its session negotiates.
         video_codec: Option<String>,
-        /// Audio and video sections of the stream that a [`EndpointKind::Pair`] receives.
-        sections: Option<(u16, u16)>,
+        /// What the publisher of the stream was answered that a [`EndpointKind::Pair`] receives.
+        source: Option<Ready>,
     },
 }
 
@@ -183,17 +183,17 @@ impl<N> Table<N> {
                 limit: format!("{ENDPOINTS_PER_CONNECTION_MAX} endpoints of a connection"),
             });
         }
-        let sections = match open.kind {
+        let source = match open.kind {
             EndpointKind::Pair { stream } => {
                 let publishes = |key: &&EndpointKey| {
                     self.endpoints.get(key).is_some_and(|at| at.kind == EndpointKind::Publish { stream })
                 };
                 let publisher = session.endpoints.iter().find(publishes).ok_or(NodeError::UnknownStream)?;
-                self.endpoints.get(publisher).map(|at| (at.ready.audio, at.ready.video))
+                self.endpoints.get(publisher).map(|at| at.ready.clone())
             }
             EndpointKind::Publish { .. } | EndpointKind::Slots => None,
         };
-        Ok(Admission::New { worker: session.worker, video_codec: session.video_codec.clone(), sections })
+        Ok(Admission::New { worker: session.worker, video_codec: session.video_codec.clone(), source })
     }
 
     /// What the connection of an endpoint may do.

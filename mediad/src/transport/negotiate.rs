@@ -60,13 +60,15 @@ pub struct Draft {
     pub sdp: String,
 }
 
-/// How many sections an offer of ours has.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What an offer of ours has.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct OfferPlan {
     /// Audio sections.
     pub audio: u16,
     /// Video sections.
     pub video: u16,
+    /// The only codecs; empty is all.
+    pub codecs: Vec<Codec>,
 }
 
 /// Why there is no agreement. All of them are the client's doing.
@@ -146,7 +148,7 @@ pub fn answer(
 /// Makes an offer. A publisher's endpoint receives, the others send; `random` gives SSRCs and the session id.
 pub fn offer(
     kind: EndpointKind,
-    plan: OfferPlan,
+    plan: &OfferPlan,
     local: &LocalSettings,
     random: &mut dyn FnMut() -> u32,
 ) -> Draft {
@@ -158,7 +160,7 @@ pub fn offer(
         for (kind, count) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
             if slot < count {
                 let mid = sections.len().to_string();
-                sections.push(planner.offer(kind, slot, mid));
+                sections.push(planner.offer(kind, slot, mid, &plan.codecs));
             }
         }
     }
@@ -310,13 +312,14 @@ impl<'r> Planner<'r> {
     }
 
     /// A section of our own offer.
-    fn offer(&mut self, kind: MediaKind, slot: u16, mid: String) -> Section {
+    fn offer(&mut self, kind: MediaKind, slot: u16, mid: String, only: &[Codec]) -> Section {
         let sender = self.sender();
         let flow = match sender {
             extensions::Sender::Client => Flow::Receive { rids: Vec::new(), ssrcs: Vec::new() },
             extensions::Sender::Us => self.send_flow(slot),
         };
-        let codecs = codecs::ours(kind, self.video_codec);
+        let mut codecs = codecs::ours(kind, self.video_codec);
+        codecs.retain(|spec| only.is_empty() || only.contains(&spec.codec));
         Section { mid, kind, flow, codecs, extensions: extensions::ours(kind, sender) }
     }
 

@@ -340,6 +340,7 @@ impl World {
         let needle = match reply {
             Reply::Connection(view) => view.token.as_bytes(),
             Reply::Endpoint(view) => view.resource.as_bytes(),
+            Reply::Joined(view) => view.secret.as_bytes(),
             Reply::Recording(view) => view.id.as_bytes(),
             Reply::Session(view) => view.id.as_bytes(),
             Reply::Decisions(_)
@@ -349,12 +350,13 @@ impl World {
             | Reply::Own { .. }
             | Reply::Recordings(_)
             | Reply::Refused(_)
+            | Reply::Resumed { .. }
             | Reply::Sessions(_)
             | Reply::Stats(_)
             | Reply::Watching { .. } => return,
         };
         let family = match reply {
-            Reply::Connection(_) => b'c',
+            Reply::Connection(_) | Reply::Joined(_) => b'c',
             Reply::Endpoint(_) => b'e',
             Reply::Recording(_) => b'r',
             _ => b's',

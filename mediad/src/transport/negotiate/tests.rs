@@ -282,7 +282,8 @@ fn the_synthetic_participants_stack_takes_our_answer() {
 
 #[test]
 fn the_synthetic_participants_stack_answers_our_offer() {
-    let draft = offer(PAIR, OfferPlan { audio: 1, video: 1 }, &local(), &mut counter());
+    let draft =
+        offer(PAIR, &OfferPlan { audio: 1, video: 1, ..OfferPlan::default() }, &local(), &mut counter());
     let mut peer = peer();
     let sdp = RTCSessionDescription::offer(draft.sdp.clone()).unwrap();
     peer.set_remote_description(Instant::now(), sdp).unwrap();
@@ -297,8 +298,8 @@ fn the_synthetic_participants_stack_answers_our_offer() {
 
 #[test]
 fn our_own_offer_and_our_own_answer_agree() {
-    let plan = OfferPlan { audio: 3, video: 2 };
-    let draft = offer(EndpointKind::Slots, plan, &local(), &mut counter());
+    let plan = OfferPlan { audio: 3, video: 2, ..OfferPlan::default() };
+    let draft = offer(EndpointKind::Slots, &plan, &local(), &mut counter());
     // Seen from the other side the sections are sent to us.
     let audio_only = draft.sdp.replace("m=video 40000", "m=video 0");
     let theirs = agree(&audio_only, PUBLISH);
@@ -327,7 +328,7 @@ proptest! {
             let again = Description::parse(&negotiated.ready.sdp).unwrap();
             prop_assert_eq!(again.sections.len(), negotiated.spec.sections.len());
         }
-        let draft = offer(kind, OfferPlan { audio: 1, video: 1 }, &local(), &mut counter());
+        let draft = offer(kind, &OfferPlan { audio: 1, video: 1, ..OfferPlan::default() }, &local(), &mut counter());
         drop(accept_answer(&draft, &text));
     }
 
