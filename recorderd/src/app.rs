@@ -1,32 +1,34 @@
 //! Shell: owns the process: its runtime, tasks and their order.
 //!
-//! Start: log, health server, identity, link. Ready when a master has welcomed the recorder. End, at SIGTERM or
-//! SIGINT: not ready, tell the master, end the link. Recording itself is not built yet: every command is answered
-//! `Unsupported`, and the inventory is empty.
+//! Start: log, folder of recordings, health server, identity, link; then what former processes left behind is finished.
+//! Ready when a master has welcomed the recorder. End, at SIGTERM or SIGINT: not ready, recordings stop and their files
+//! are made ordinary, within `[recording] finish`; then tell the master, end the link. A second signal ends it at once;
+//! the next start finishes the files.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::exit::Exit;
 use common::net::identity::{IdentityError, IdentityStore};
-use common::net::node_link::{LinkState, NodeLink, NodeLinkSettings, Request, Requests, Running, StartError};
+use common::net::node_link::{LinkState, NodeLink, NodeLinkSettings, StartError};
 use common::telemetry::health::{HealthError, HealthServer, Readiness};
 use common::telemetry::task::{self, Owned};
 use common::telemetry::{self, InitError};
-use common::wire::node::{NodeError, OpResult, Role};
-use common::wire::recording::FileHead;
-use prometheus_client::metrics::counter::Counter;
+use common::wire::node::{Capacity, Role};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::config::Settings;
-use crate::load::{self, CpuTicks};
+use crate::folder::{FolderError, Root};
+use crate::recorder::{Metrics, Recorder};
+use crate::runner::{Shared, Totals};
+use crate::studios::Studios;
 
-/// How often the load is reported.
-const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// Name and version of this program.
+const PROGRAM: &str = concat!("recorderd ", env!("CARGO_PKG_VERSION"));
 
 /// The main loop turns at least once in this time, or the process counts as stuck.
 const TURN_MAX: Duration = Duration::from_secs(10);
@@ -34,6 +36,12 @@ const TURN_MAX: Duration = Duration::from_secs(10);
 /// Why the process could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    /// No folder of recordings.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The task that knows all jobs has panicked.
+    #[error("internal error: the recorder's task ended")]
+    Ended,
     /// No health server.
     #[error(transparent)]
     Health(#[from] HealthError),
@@ -64,10 +72,12 @@ impl AppError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Health(_) | Self::Identity(IdentityError::InUse { .. }) => Exit::Unavailable,
-            Self::Identity(_) | Self::Log(_) | Self::Start(_) => Exit::Config,
+            Self::Folder(FolderError::InUse { .. })
+            | Self::Health(_)
+            | Self::Identity(IdentityError::InUse { .. }) => Exit::Unavailable,
+            Self::Folder(_) | Self::Identity(_) | Self::Log(_) | Self::Start(_) => Exit::Config,
             Self::Link { exit, .. } => *exit,
-            Self::Runtime(_) => Exit::Internal,
+            Self::Ended | Self::Runtime(_) => Exit::Internal,
         }
     }
 }
@@ -91,7 +101,6 @@ struct Counters {
     /// Milliseconds from the start to the last turn.
     last_turn_ms: Arc<AtomicU64>,
     link_up: Gauge,
-    refused: Counter,
 }
 
 impl Counters {
@@ -101,14 +110,8 @@ impl Counters {
             turns: Arc::default(),
             last_turn_ms: Arc::default(),
             link_up: Gauge::default(),
-            refused: Counter::default(),
         };
         registry.register("link_up", "1 while a master is connected", counters.link_up.clone());
-        registry.register(
-            "commands_unsupported",
-            "Commands that this recorder does not know",
-            counters.refused.clone(),
-        );
         counters
     }
 
@@ -125,59 +128,83 @@ impl Counters {
 }
 
 async fn serve(settings: &Settings) -> Result<(), AppError> {
+    let root = Arc::new(Root::open(&settings.recording.dir)?);
     let mut registry = Registry::with_prefix("recorderd");
     let counters = Counters::new(&mut registry);
+    let (metrics, totals) = (Metrics::default(), Arc::new(Totals::default()));
+    metrics.register(&mut registry);
+    totals.register(&mut registry);
     let alive = counters.clone();
     let health = HealthServer::start(&settings.health, registry, move || alive.is_turning()).await?;
     let store = IdentityStore::open(settings.cluster.state_dir.as_ref(), Role::Recorder)?;
-    let program = concat!("recorderd ", env!("CARGO_PKG_VERSION"));
-    let link_settings =
-        NodeLinkSettings { name: settings.name.clone(), ..NodeLinkSettings::new(program, &settings.cluster) };
+    let jobs_max = jobs_max(settings.recording.jobs_max);
+    let link_settings = NodeLinkSettings {
+        name: settings.name.clone(),
+        capacity: Capacity { workers: cores(), sessions_max: jobs_max },
+        ..NodeLinkSettings::new(PROGRAM, &settings.cluster)
+    };
     let turns = Arc::clone(&counters.turns);
     let (link, requests) =
         NodeLink::start(link_settings, store, move || vec![turns.load(Ordering::Relaxed)])?;
-    tracing::info!(node = %link.node(), health = %health.address(), "recorder runs");
+    tracing::info!(node = %link.node(), health = %health.address(), dir = %root.path().display(), jobs_max, "recorder runs");
 
-    let _answers = Owned(task::spawn_endless("answers", answer(requests, link.clone(), counters.clone())));
+    let shared = Shared {
+        program: PROGRAM,
+        root: Arc::clone(&root),
+        studios: Studios::start(),
+        link: link.clone(),
+        totals,
+        look: settings.recording.look,
+    };
+    let recorder = Recorder::open(shared, settings.recording.clone(), jobs_max, metrics)
+        .map_err(|source| FolderError::Io { path: root.path().to_owned(), source })?;
+    let (stop, stopped) = watch::channel(false);
+    let turning = counters.clone();
+    let mut recorder =
+        Owned(task::spawn("recorder", recorder.run(requests, stopped, move || turning.turn())));
     let state = Owned(task::spawn_endless("state", follow(link.clone(), health.readiness(), counters)));
-    // Both arms are cancel safe: neither takes anything away.
+    // All arms are cancel safe: none takes anything away.
     let ended = tokio::select! {
         (exit, message) = link.failed() => Err(AppError::Link { exit, message }),
         signal = task::stop_signal() => signal.map_err(AppError::from),
+        // A panic of the one task that knows all jobs, which is logged: a supervisor starts the process anew.
+        _ = &mut recorder.0 => Err(AppError::Ended),
     };
     drop(state);
     health.readiness().set(Err("ending".to_owned()));
+    if let Ok(signal) = &ended {
+        tracing::info!(signal, "recorder ends: recordings are being finished");
+        stop.send_replace(true);
+        finish(&mut recorder, settings.recording.finish).await;
+    }
     link.close().await;
     tracing::info!(signal = ended?, "recorder ends");
     Ok(())
 }
 
-/// The main loop: answers the master and reports the load.
-async fn answer(mut requests: Requests, link: NodeLink, counters: Counters) {
-    let mut ticks = interval(LOAD_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before = cpu();
-    loop {
-        counters.turn();
-        // Both arms are cancel safe.
-        tokio::select! {
-            request = requests.next() => match request {
-                Some(Request::Command(command)) => {
-                    counters.refused.inc();
-                    tracing::debug!(op = %command.op, "a command is not supported");
-                    command.reply.done(OpResult::Err(NodeError::Unsupported));
-                }
-                Some(Request::Inventory(inventory)) => inventory.answer(Running::default()),
-                Some(Request::File(file)) => file.answer(FileHead::Missing, None),
-                None => return,
-            },
-            _ = ticks.tick() => {
-                let after = cpu();
-                link.set_load(load::between(before, after, resident_bytes()));
-                before = after;
+/// Waits until all recordings are finished, or nobody wants to wait any more.
+async fn finish(recorder: &mut Owned<()>, limit: Duration) {
+    // All arms are cancel safe.
+    tokio::select! {
+        finished = timeout(limit, &mut recorder.0) => {
+            if finished.is_err() {
+                tracing::warn!("recordings are not finished in time: the next start finishes them");
             }
         }
+        _ = task::stop_signal() => {
+            tracing::warn!("a second signal: the next start finishes the recordings");
+        }
     }
+}
+
+/// Two recordings of four participants keep a core busy.
+fn jobs_max(configured: u32) -> u32 {
+    if configured > 0 { configured } else { u32::from(cores()) * 2 }
+}
+
+fn cores() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores).unwrap_or(u16::MAX)
 }
 
 /// Readiness follows the link.
@@ -196,17 +223,4 @@ async fn follow(link: NodeLink, readiness: Readiness, counters: Counters) {
             return;
         }
     }
-}
-
-/// Zero where the kernel does not tell: the load is then reported as none.
-fn cpu() -> CpuTicks {
-    read("/proc/stat").and_then(|text| load::parse_cpu(&text)).unwrap_or_default()
-}
-
-fn resident_bytes() -> u64 {
-    read("/proc/self/status").and_then(|text| load::parse_resident_bytes(&text)).unwrap_or_default()
-}
-
-fn read(path: &str) -> Option<String> {
-    std::fs::read_to_string(Path::new(path)).ok()
 }

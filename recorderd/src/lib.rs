@@ -1,12 +1,31 @@
 //! Recorder of Plenum: a member of the cluster that is asked to record sessions. See ARCHITECTURE.md.
 
 pub mod app;
+pub mod archive;
 pub mod args;
 pub mod boxes;
+pub mod child;
 pub mod clock;
+pub mod clockmap;
 pub mod config;
+pub mod disk;
+pub mod files;
+pub mod finish;
+pub mod folder;
+pub mod intake;
+pub mod job;
+pub mod journal;
 pub mod labels;
+pub mod layers;
 pub mod layout;
 pub mod load;
+pub mod look;
 pub mod mkv;
+pub mod names;
+pub mod recorder;
+pub mod ring;
+pub mod runner;
+pub mod sidecar;
 pub mod studio;
+pub mod studios;
+pub mod tap;

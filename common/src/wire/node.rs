@@ -483,6 +483,15 @@ pub enum NodeError {
     /// The node is older than the command.
     #[error("the media node does not know this command")]
     Unsupported,
+    /// It cannot be done, now or ever: no room on the disk, a name that is taken or may not be.
+    #[error("refused: {why}")]
+    Refused {
+        /// For humans.
+        why: String,
+    },
+    /// No such recording here.
+    #[error("unknown recording")]
+    UnknownRecording,
 }
 
 /// Answer to an envelope of a kind that this build does not know.

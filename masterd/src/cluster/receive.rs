@@ -248,7 +248,9 @@ impl Core {
             | NodeError::InvalidSdp { .. }
             | NodeError::Limit { .. }
             | NodeError::NoCodec { .. }
+            | NodeError::Refused { .. }
             | NodeError::StaleEpoch(_)
+            | NodeError::UnknownRecording
             | NodeError::Unsupported => self.bind_failures += 1,
         }
     }

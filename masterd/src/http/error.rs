@@ -219,13 +219,15 @@ fn node_status(error: &NodeError) -> StatusCode {
     match error {
         NodeError::InvalidSdp { .. } => StatusCode::BAD_REQUEST,
         NodeError::NoCodec { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        NodeError::UnknownEndpoint | NodeError::UnknownSession | NodeError::UnknownStream => {
-            StatusCode::NOT_FOUND
-        }
+        NodeError::UnknownEndpoint
+        | NodeError::UnknownRecording
+        | NodeError::UnknownSession
+        | NodeError::UnknownStream => StatusCode::NOT_FOUND,
         NodeError::Busy
         | NodeError::Draining
         | NodeError::Expired
         | NodeError::Limit { .. }
+        | NodeError::Refused { .. }
         | NodeError::StaleEpoch(_)
         | NodeError::StaleGeneration(_) => StatusCode::SERVICE_UNAVAILABLE,
         NodeError::Internal { .. } | NodeError::Unsupported => StatusCode::BAD_GATEWAY,

@@ -431,7 +431,7 @@ fn expected_stress(properties: &RecordingProperties, cores: u16) -> f64 {
 /// A refusal in a recorder's own words where it has some.
 fn words(error: &NodeError) -> String {
     match error {
-        NodeError::Internal { why } => why.clone(),
+        NodeError::Internal { why } | NodeError::Refused { why } => why.clone(),
         NodeError::Limit { limit } => format!("its limit of {limit} is reached"),
         NodeError::Busy
         | NodeError::Draining
@@ -441,6 +441,7 @@ fn words(error: &NodeError) -> String {
         | NodeError::StaleEpoch(_)
         | NodeError::StaleGeneration(_)
         | NodeError::UnknownEndpoint
+        | NodeError::UnknownRecording
         | NodeError::UnknownSession
         | NodeError::UnknownStream
         | NodeError::Unsupported => error.to_string(),
