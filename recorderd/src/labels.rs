@@ -203,7 +203,7 @@ mod tests {
         let tile = avatar("  zoe", 320, 180);
         assert_eq!((tile.width, tile.height), (320, 180));
         assert_eq!(tile.data.len(), 320 * 180 * 3 / 2);
-        assert!(ink(&tile) > 500);
+        assert!(ink(&tile) > 200);
         assert_eq!(ink(&avatar("", 320, 180)), 0);
     }
 }

@@ -152,7 +152,11 @@ mod tests {
         assert_eq!(table.join(" "), GOLDEN);
     }
 
-    const GOLDEN: &str = "";
+    const GOLDEN: &str = "1:1x1 1280x720 2:2x1 640x720 3:3x1 426x640 4:2x2 640x360 5:3x2 426x360 \
+        6:3x2 426x360 7:4x2 320x360 8:4x2 320x360 9:3x3 426x240 10:5x2 256x360 \
+        11:4x3 320x240 12:4x3 320x240 13:5x3 256x240 14:5x3 256x240 15:5x3 256x240 \
+        16:4x4 320x180 17:6x3 212x240 18:6x3 212x240 19:5x4 256x180 20:5x4 256x180 \
+        21:7x3 182x240 22:8x3 160x240 23:8x3 160x240 24:8x3 160x240 25:5x5 256x144";
 
     #[test]
     fn a_screen_is_big_and_the_cameras_are_a_strip() {

@@ -330,7 +330,9 @@ impl Composed {
             let at_ns = |us: i64| u64::try_from(us).unwrap_or_default().saturating_mul(1_000);
             let taken = match &entry.part {
                 // Pictures from before the beginning are decoded: later ones need them.
-                Part::Picture(pad) => pad.push(frame.data, at_ns(film_us), frame.key, frame.after_loss),
+                Part::Picture(pad) => {
+                    pad.push(frame.data, at_ns(film_us + self.half_picture_us()), frame.key, frame.after_loss)
+                }
                 Part::Sound(_) if film_us < CODEC_DELAY_US => true,
                 Part::Sound(sound) => {
                     sound.push(frame.data, at_ns(film_us - CODEC_DELAY_US), frame.after_loss)
@@ -342,6 +344,11 @@ impl Composed {
                 self.intake.lose(track);
             }
         }
+    }
+
+    /// The compositor shows a picture from the last tick before its time on: half a tick too early on average.
+    fn half_picture_us(&self) -> i64 {
+        500_000 / i64::from(self.begin.frame_rate.max(1))
     }
 
     /// Decides what is to be seen, and changes what is not so yet.

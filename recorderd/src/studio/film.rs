@@ -291,7 +291,7 @@ mod tests {
         assert!(!film.push(encoded(true, 0, true)).unwrap(), "the sound's parameters are not known yet");
         assert!(!film.push(encoded(false, 0, true)).unwrap());
         let written: Vec<u64> = (1..40).filter(|&n| film.push(encoded(true, n, false)).unwrap()).collect();
-        assert_eq!(written, [1, 14, 27, 40].into_iter().filter(|n| *n < 40).collect::<Vec<_>>());
+        assert_eq!(written, [1, 15, 29]);
         assert_eq!(film.bytes(), std::fs::metadata(&path).unwrap().len());
         assert_eq!(film.written_ns(), 21_333_333, "the sound stopped after one frame");
     }
