@@ -175,7 +175,7 @@ impl Track {
 
     /// Extends the time stamp, and notices when it has nothing to do with the former ones.
     fn follow(&mut self, rtp_ts: u32, arrival_us: i64) -> i64 {
-        let mut stamp = self.last.map_or(i64::from(rtp_ts), |(last, _)| extend(last, rtp_ts));
+        let mut stamp = self.last.map_or_else(|| i64::from(rtp_ts), |(last, _)| extend(last, rtp_ts));
         if let Some((last, last_arrival)) = self.last {
             let media_step = self.media_us(stamp) - self.media_us(last);
             let jumped = differ(media_step, arrival_us.saturating_sub(last_arrival)) > JUMP_US;

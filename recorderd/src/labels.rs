@@ -127,7 +127,7 @@ impl Picture {
                     }
                     let pair =
                         glyph.rows.get(row / scale * row_bytes + column / scale / 2).copied().unwrap_or(0);
-                    let ink = if column / scale % 2 == 0 { pair >> 4 } else { pair & 15 };
+                    let ink = if (column / scale).is_multiple_of(2) { pair >> 4 } else { pair & 15 };
                     if let Some(pixel) = self.data.get_mut(at_y * stride + at_x) {
                         let (ground, letter) = (u16::from(*pixel), u16::from(LETTER));
                         let mixed = (ground * (15 - u16::from(ink)) + letter * u16::from(ink)) / 15;
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_name_is_drawn_and_cut_to_its_tile() {
         let short = label("Ada Łukasz Ωμέγα Ив", 640).unwrap();
-        assert!(ink(&short) > 300 && short.width < 300 && short.width % 2 == 0);
+        assert!(ink(&short) > 300 && short.width < 300 && short.width.is_multiple_of(2));
         let long = label(&"wide name ".repeat(100), 200).unwrap();
         assert!(long.width <= 200 && long.width > 160);
         assert_eq!(label("", 640), None);

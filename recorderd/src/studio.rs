@@ -194,7 +194,7 @@ impl Clock {
 #[derive(Debug)]
 enum Job {
     Composed(Box<Composed>),
-    Individual(Individual),
+    Individual(Box<Individual>),
 }
 
 type Last = (FromStudio, Option<stage::Stage>);
@@ -213,7 +213,7 @@ fn record(
     let mut job = match begin.mode {
         RecordingMode::Individual => {
             out.push(FromStudio::Running);
-            Job::Individual(Individual::start(begin))
+            Job::Individual(Box::new(Individual::start(begin)))
         }
         RecordingMode::Composed => {
             let missing = loaded?.needed;
@@ -315,6 +315,7 @@ fn tidy(finish: &Finish, has_gstreamer: bool) -> FromStudio {
     let is_sound = finish.files.iter().all(|file| !file.file.ends_with(".mp4"));
     match finish.mode {
         RecordingMode::Composed if !is_sound => tidy_film(finish, &folder, has_gstreamer),
+        RecordingMode::Composed if finish.files.len() > 1 => tidy_sound(finish, &folder),
         RecordingMode::Composed | RecordingMode::Individual => tidy_matroska(finish, &folder),
     }
 }
@@ -346,7 +347,29 @@ fn tidy_film(finish: &Finish, folder: &std::path::Path, has_gstreamer: bool) -> 
     FromStudio::Done { duration_us, bytes, files: vec![file], warning: warnings.join("; ") }
 }
 
-/// Files of streams, each for itself; of a sound in pieces, only the first can be kept under the wanted name.
+fn tidy_sound(finish: &Finish, folder: &std::path::Path) -> FromStudio {
+    let pieces: Vec<(PathBuf, u64)> =
+        finish.files.iter().map(|piece| (folder.join(&piece.file), piece.start_us)).collect();
+    match finish::sound(&pieces, &folder.join(&finish.into)) {
+        Ok(done) => {
+            let file = FileResult {
+                stream: 0,
+                grown: finish.files.first().map(|piece| piece.file.clone()).unwrap_or_default(),
+                file: finish.into.clone(),
+                bytes: done.bytes,
+                start_us: 0,
+                duration_us: done.duration_us,
+                has_audio: true,
+                has_video: false,
+            };
+            let (duration_us, bytes) = (done.duration_us, done.bytes);
+            FromStudio::Done { duration_us, bytes, files: vec![file], warning: String::new() }
+        }
+        Err(error) => FromStudio::Failed { why: error.to_string() },
+    }
+}
+
+/// Files of streams, each for itself.
 fn tidy_matroska(finish: &Finish, folder: &std::path::Path) -> FromStudio {
     let (mut files, mut warnings) = (Vec::new(), Vec::new());
     for unfinished in &finish.files {

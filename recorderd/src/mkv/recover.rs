@@ -86,6 +86,44 @@ pub fn recover<F: Read + Seek>(file: &mut F) -> io::Result<Option<Recovery>> {
     }))
 }
 
+/// Gives each whole frame of the only track of a file: its time, whether it is a key frame, and its bytes. Frames above
+/// [`SMALL_FRAME_BYTES_MAX`] end it: sound has none.
+///
+/// # Errors
+/// What reading gives.
+pub fn small_frames<F: Read + Seek>(file: &mut F, mut each: impl FnMut(i64, bool, &[u8])) -> io::Result<()> {
+    let file_bytes = file.seek(SeekFrom::End(0))?;
+    let mut found = Found::default();
+    let mut reader = Buffered { file, at: HEADER_BYTES, window: Vec::new(), window_at: 0 };
+    loop {
+        let begin = reader.at;
+        if !found.element(&mut reader, file_bytes)? {
+            return Ok(());
+        }
+        let end = reader.at;
+        if found.whole_bytes != end {
+            continue;
+        }
+        // A frame ends here; its bytes are behind id, size, track, time and flags.
+        reader.at = begin;
+        if end - begin > SMALL_FRAME_BYTES_MAX {
+            return Ok(());
+        }
+        let Some(element) = reader.peek(end - begin)? else { return Ok(()) };
+        reader.at = end;
+        let Some((size_bytes, _)) = read_size(element.get(1..).unwrap_or_default()) else { return Ok(()) };
+        let start = usize::try_from(1 + size_bytes).unwrap_or_default();
+        let (Some(head), Some((_, cluster_ms))) = (element.get(start..start + 4), found.cluster) else {
+            continue;
+        };
+        let ms = cluster_ms.saturating_add(i64::from(i16::from_be_bytes([head[1], head[2]])));
+        each(ms, head[3] & 0x80 != 0, element.get(start + 4..).unwrap_or_default());
+    }
+}
+
+/// Bytes of a frame of sound, with what is around it.
+pub const SMALL_FRAME_BYTES_MAX: u64 = 32 * 1024;
+
 /// Types of the tracks in the header, in order: what follows each `TrackType` id.
 fn track_kinds(header: &[u8]) -> Vec<u8> {
     // Each entry begins TrackNumber, TrackUID, TrackType, as written by us.
@@ -230,6 +268,24 @@ mod tests {
             mended[HEADER_BYTES as usize..recovery.keep_bytes as usize],
             whole[HEADER_BYTES as usize..recovery.keep_bytes as usize]
         );
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in() {
+        let (mut mkv, start) = Mkv::new(vec![track(MkvCodec::Opus)]);
+        let (mut file, mut writes) = (Vec::new(), vec![start]);
+        for n in 0..200_u8 {
+            mkv.frame(0, i64::from(n) * 20, true, &[n; 30], &mut writes);
+        }
+        mkv.finish(&mut writes);
+        apply(&mut file, &writes);
+        let mut n = 0;
+        small_frames(&mut Cursor::new(&file), |ms, key, data| {
+            assert_eq!((ms, key, data), (i64::from(n) * 20, true, &[n; 30][..]));
+            n += 1;
+        })
+        .unwrap();
+        assert_eq!(n, 200);
     }
 
     #[test]

@@ -44,6 +44,8 @@ struct Track {
     /// Rises with each new pad, so that errors of a former one are told apart.
     generation: u32,
     failures: u32,
+    /// Quarters of a turn.
+    turned: u8,
     /// Size of picture that was asked for.
     wanted: Option<(u16, u16)>,
 }
@@ -140,10 +142,11 @@ impl Composed {
         match message {
             ToStudio::TrackAdd(add) => self.add(*add),
             ToStudio::Rtp { track, arrival_us, bytes } => {
-                self.intake.rtp(track, arrival_us, &bytes, &mut arrived)
+                self.intake.rtp(track, arrival_us, &bytes, &mut arrived);
             }
             ToStudio::Report { track, ntp, rtp_ts, .. } => self.intake.report(track, ntp, rtp_ts),
             ToStudio::Gap { track } => self.intake.gap(track),
+            ToStudio::Orientation { track, orientation } => self.turn(track, orientation & 3),
             ToStudio::TrackRemove { track } => self.remove(track),
             ToStudio::Roster(roster) => self.roster = roster,
             ToStudio::Stop => self.stop(now_us),
@@ -219,6 +222,9 @@ impl Composed {
             self.warnings.insert(format!("a track of {} cannot be decoded: {why}", entry.add.codec.name()));
         } else {
             entry.part = open(&self.stage, &entry.add, entry.generation, &mut self.warnings);
+            if let Part::Picture(pad) = &entry.part {
+                pad.turn(entry.turned);
+            }
             self.intake.lose(track);
         }
         self.scene = Scene::default();
@@ -314,12 +320,20 @@ impl Composed {
             return;
         }
         let part = open(&self.stage, &add, 0, &mut self.warnings);
-        self.tracks.insert(track, Track { add, part, generation: 0, failures: 0, wanted: None });
+        self.tracks.insert(track, Track { add, part, generation: 0, failures: 0, turned: 0, wanted: None });
     }
 
     fn remove(&mut self, track: u32) {
         self.intake.remove(track);
         self.tracks.remove(&track);
+    }
+
+    fn turn(&mut self, track: u32, quarters: u8) {
+        let Some(entry) = self.tracks.get_mut(&track) else { return };
+        entry.turned = quarters;
+        if let Part::Picture(pad) = &entry.part {
+            pad.turn(quarters);
+        }
     }
 
     /// Puts frames at their places in the film.

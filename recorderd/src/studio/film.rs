@@ -101,7 +101,7 @@ impl Film {
         } else {
             // AAC comes without holes: counting keeps rounding out.
             let samples = u128::from(encoded.at_ns) * u128::from(AUDIO_HZ) / 1_000_000_000;
-            (track.end.unwrap_or(u64::try_from(samples).unwrap_or(u64::MAX)), AAC_SAMPLES)
+            (track.end.unwrap_or_else(|| u64::try_from(samples).unwrap_or(u64::MAX)), AAC_SAMPLES)
         };
         track.append(at, duration, encoded.key || !encoded.video, &encoded.data);
         let since = *self.waiting_since_ns.get_or_insert(encoded.at_ns);

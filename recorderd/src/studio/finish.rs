@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::film::{MkvFile, opus_track};
 use crate::boxes::ordinary::{Film, FilmError, ordinary_duration_us};
 use crate::boxes::{BOX_HEADER_BYTES, BoxHeader, box_header};
-use crate::mkv::recover::recover;
+use crate::mkv::recover::{recover, small_frames};
 
 /// An index of a fragment or of a film above this is not one of ours: 10 h have about 80 MB, and are never one box.
 const INDEX_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -86,11 +87,7 @@ pub(super) fn film(pieces: &[(PathBuf, u64)], into: &Path) -> Result<Finished, F
     out.sync_all().map_err(on(&temporary))?;
     let bytes = out.metadata().map_err(on(&temporary))?.len();
     fs::rename(&temporary, into).map_err(on(into))?;
-    for (path, _) in pieces.iter().filter(|(path, _)| path != into) {
-        if let Err(error) = fs::remove_file(path) {
-            tracing::warn!(file = %path.display(), %error, "a piece stays");
-        }
-    }
+    remove_pieces(pieces, into);
     Ok(Finished { bytes, duration_us, left_out })
 }
 
@@ -185,6 +182,50 @@ pub(super) struct FinishedMkv {
     pub(super) duration_us: u64,
     pub(super) has_audio: bool,
     pub(super) has_video: bool,
+}
+
+/// Joins pieces of a sound, each with its place on the timeline, into one ordinary file.
+pub(super) fn sound(pieces: &[(PathBuf, u64)], into: &Path) -> Result<FinishedMkv, FinishError> {
+    let temporary = temporary(into);
+    let mut joined = MkvFile::create(&temporary, vec![opus_track()]).map_err(on(&temporary))?;
+    for (number, (path, start_us)) in pieces.iter().enumerate() {
+        let ms = |us: u64| i64::try_from(us / 1_000).unwrap_or(i64::MAX);
+        let (start_ms, limit_ms) =
+            (ms(*start_us), pieces.get(number + 1).map_or(i64::MAX, |(_, next)| ms(*next)));
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "a piece is left out");
+                continue;
+            }
+        };
+        let mut written = Ok(());
+        let read = small_frames(&mut file, |at_ms, key, data| {
+            let at_ms = at_ms.saturating_add(start_ms);
+            if written.is_ok() && at_ms < limit_ms {
+                written = joined.frame(0, at_ms, key, data);
+            }
+        });
+        read.map_err(on(path))?;
+        written.map_err(on(&temporary))?;
+    }
+    let end_ms = joined.end_ms();
+    if end_ms == 0 {
+        return Err(FilmError::Empty.into());
+    }
+    let bytes = joined.finish().map_err(on(&temporary))?;
+    fs::rename(&temporary, into).map_err(on(into))?;
+    remove_pieces(pieces, into);
+    let duration_us = u64::try_from(end_ms).unwrap_or_default() * 1_000;
+    Ok(FinishedMkv { path: into.to_owned(), bytes, duration_us, has_audio: true, has_video: false })
+}
+
+fn remove_pieces(pieces: &[(PathBuf, u64)], into: &Path) {
+    for (path, _) in pieces.iter().filter(|(path, _)| path != into) {
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!(file = %path.display(), %error, "a piece stays");
+        }
+    }
 }
 
 /// Makes an interrupted Matroska file ordinary, in place. `None`: nothing is in it.

@@ -83,12 +83,13 @@ impl Individual {
         match message {
             ToStudio::TrackAdd(add) => self.add(*add, out)?,
             ToStudio::Rtp { track, arrival_us, bytes } => {
-                self.intake.rtp(track, arrival_us, &bytes, &mut arrived)
+                self.intake.rtp(track, arrival_us, &bytes, &mut arrived);
             }
             ToStudio::Report { track, ntp, rtp_ts, .. } => self.intake.report(track, ntp, rtp_ts),
             ToStudio::Gap { track } => self.intake.gap(track),
             ToStudio::TrackRemove { track } => self.remove(track, out)?,
-            ToStudio::Roster(_) => {}
+            // Players turn nothing by themselves: the pictures are as they were sent.
+            ToStudio::Roster(_) | ToStudio::Orientation { .. } => {}
             ToStudio::Stop => self.over = true,
             ToStudio::Begin(_) | ToStudio::Finish(_) => tracing::warn!("a second beginning is ignored"),
         }

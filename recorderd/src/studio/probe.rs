@@ -22,7 +22,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Without these no composed recording is possible.
-const COMPOSED: [Element; 14] = [
+const COMPOSED: [Element; 15] = [
     element("appsrc", BASE),
     element("appsink", BASE),
     element("queue", "libgstreamer1.0-0"),
@@ -34,6 +34,7 @@ const COMPOSED: [Element; 14] = [
     element("opusenc", BASE),
     element("compositor", BASE),
     element("videocrop", GOOD),
+    element("videoflip", GOOD),
     element("x264enc", UGLY),
     element("vp8dec", GOOD),
     element("avenc_aac", LIBAV),

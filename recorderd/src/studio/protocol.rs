@@ -67,6 +67,13 @@ pub enum ToStudio {
         /// The track.
         track: u32,
     },
+    /// The track's pictures are to be turned from the next one on.
+    Orientation {
+        /// The track.
+        track: u32,
+        /// As 3GPP TS 26.114 has it (`0b0000_CFRR`); quarters of a turn clockwise in the lowest two bits.
+        orientation: u8,
+    },
     /// The track is over.
     TrackRemove {
         /// The track.
@@ -350,6 +357,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ProtocolError`]; the connection is to be closed.
+    #[expect(clippy::should_implement_trait, reason = "what comes next depends on what the caller asks for")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ProtocolError> {
         let waiting = self.bytes.get(self.read..).unwrap_or_default();
         let Some((header, rest)) = waiting.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };

@@ -158,6 +158,7 @@ impl Stage {
         let Some(bus) = self.pipeline.bus() else { return };
         let events = events.clone();
         bus.set_sync_handler(move |_, message| {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "GStreamer has some forty kinds of message")]
             let event = match message.view() {
                 gst::MessageView::Error(error) => {
                     let element = message.src().map(|source| source.name().to_string()).unwrap_or_default();

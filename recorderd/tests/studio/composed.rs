@@ -19,11 +19,13 @@ fn check_timeline(seen: &[eye::Seen], duration_us: u64) {
     assert!(expected.abs_diff(seen.len() as u64) <= 2, "{} pictures in {duration_us} us", seen.len());
 }
 
+fn piece(file: &str, start_us: u64) -> Unfinished {
+    Unfinished { file: file.to_owned(), start_us }
+}
+
 fn done(last: FromStudio) -> (u64, u64) {
-    match last {
-        FromStudio::Done { duration_us, bytes, .. } => (duration_us, bytes),
-        other => panic!("{other:?}"),
-    }
+    let FromStudio::Done { duration_us, bytes, .. } = last else { panic!("{last:?}") };
+    (duration_us, bytes)
 }
 
 const QUARTERS: [Tile; 4] = [
@@ -62,7 +64,7 @@ fn everybody_is_in_a_tile_of_their_own_and_sound_and_picture_stay_together() {
     let path = folder.path().join("film.mp4");
     println!("started after {started:?}; {used:?} of CPU in {length} us; {peak} MB; {bytes} bytes");
     assert_eq!(wanted.get(&2), Some(&(640, 360)), "a quarter of the film is asked for");
-    assert!((duration_us as i64 - length).abs() < 600_000, "{duration_us} {length}");
+    assert!((duration_us.cast_signed() - length).abs() < 600_000, "{duration_us} {length}");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
 
     let seen = eye::pictures(&path);
@@ -114,7 +116,7 @@ fn what_was_recorded_before_a_kill_can_be_played_and_is_finished_afterwards() {
     studio.say(&ToStudio::Finish(Box::new(Finish {
         mode: Composed,
         folder: folder.path().to_string_lossy().into_owned(),
-        files: vec![Unfinished { file: "film.mp4".to_owned(), start_us: 0 }],
+        files: vec![piece("film.mp4", 0)],
         into: "film.mp4".to_owned(),
         thumbnail: "film.jpg".to_owned(),
     })));
@@ -123,7 +125,7 @@ fn what_was_recorded_before_a_kill_can_be_played_and_is_finished_afterwards() {
     check_timeline(&eye::pictures(&path), duration_us);
     println!("killed at {killed_ms} ms, {duration_us} us are left");
     assert!(
-        killed_ms - duration_us as i64 / 1_000 <= 1_500 + 600,
+        killed_ms - duration_us.cast_signed() / 1_000 <= 1_500 + 600,
         "a torn fragment of half a second is lost too"
     );
     assert!(folder.path().join("film.jpg").exists());
@@ -158,7 +160,7 @@ fn nobody_a_late_picture_a_pause_other_codecs_and_sizes_do_not_stop_it() {
     let path = folder.path().join("film.mp4");
     let seen = eye::pictures(&path);
     check_timeline(&seen, duration_us);
-    assert!((duration_us as i64 - length).abs() < 600_000, "{duration_us} {length}");
+    assert!((duration_us.cast_signed() - length).abs() < 600_000, "{duration_us} {length}");
     let halves =
         [Tile { x: 0, y: 0, width: 640, height: 720 }, Tile { x: 640, y: 0, width: 640, height: 720 }];
     let codes = |picture: &eye::Seen| halves.map(|tile| picture.code(tile).map(|code| code.0));
@@ -174,7 +176,7 @@ fn nobody_a_late_picture_a_pause_other_codecs_and_sizes_do_not_stop_it() {
     };
     assert!(inked(4) > 50 && inked(644) > 50, "{} {}", inked(4), inked(644));
     let (_, sound_end) = eye::beeps(&path);
-    assert!((sound_end - duration_us as i64 / 1_000).abs() < 150, "{sound_end} {duration_us}");
+    assert!((sound_end - duration_us.cast_signed() / 1_000).abs() < 150, "{sound_end} {duration_us}");
 }
 
 #[test]
@@ -191,11 +193,13 @@ fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
     let path = folder.path().join("film.webm");
     let (beeps, end) = eye::beeps(&path);
     assert!(
-        (end - duration_us as i64 / 1_000).abs() < 100 && beeps.len() >= 2,
+        (end - duration_us.cast_signed() / 1_000).abs() < 100 && beeps.len() >= 2,
         "{beeps:?} {end} {duration_us}"
     );
     assert!((beeps[1] - beeps[0] - 2_000).abs() <= 5);
 
+    // The second piece of the same sound is never ended.
+    start.name = "second".to_owned();
     let mut studio = Studio::record(start);
     studio.join(1, None, Some(sound()));
     studio.wait(|said| matches!(said, FromStudio::Running));
@@ -206,13 +210,15 @@ fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
     studio.say(&ToStudio::Finish(Box::new(Finish {
         mode: Composed,
         folder: folder.path().to_string_lossy().into_owned(),
-        files: vec![Unfinished { file: "film.webm".to_owned(), start_us: 0 }],
+        files: vec![piece("film.webm", 0), piece("second.webm", 3_000_000)],
         into: "film.webm".to_owned(),
         thumbnail: String::new(),
     })));
     let (_, last) = studio.wait(|said| matches!(said, FromStudio::Done { .. } | FromStudio::Failed { .. }));
-    let left_ms = done(last).0 as i64 / 1_000;
-    assert!(killed_ms - left_ms <= 1_000 && eye::beeps(&path).1 - left_ms < 100, "{killed_ms} {left_ms}");
+    let left_ms = done(last).0.cast_signed() / 1_000 - 3_000;
+    assert!(killed_ms - left_ms <= 1_000, "{killed_ms} {left_ms}");
+    let (beeps, end) = eye::beeps(&path);
+    assert!((end - left_ms - 3_000).abs() < 100 && beeps.len() >= 3, "{beeps:?} {end} {left_ms}");
 }
 
 #[test]

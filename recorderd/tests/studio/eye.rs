@@ -36,11 +36,11 @@ impl Seen {
     pub(crate) fn code(&self, tile: Tile) -> Option<(u8, u8)> {
         // What was cut off at the sides, if the tile is narrower than the picture.
         let whole = (tile.height * 16 / 9).max(tile.width);
-        let left = tile.x as i64 - ((whole - tile.width) / 2) as i64;
+        let cut = (whole - tile.width) / 2;
         let mut code = 0;
         for field in 0..FIELDS {
-            let x = left + (whole / 4 + field * (whole / 16) + whole / 32) as i64;
-            let luma = self.luma(usize::try_from(x).ok()?, tile.y + tile.height / 2);
+            let x = (tile.x + whole / 4 + field * (whole / 16) + whole / 32).checked_sub(cut)?;
+            let luma = self.luma(x, tile.y + tile.height / 2);
             match luma {
                 0..=70 => {}
                 180..=255 => code |= 1_u8 << field,
@@ -139,7 +139,6 @@ pub(crate) fn offsets(path: &Path, tile: Tile, publisher: u8) -> Vec<i64> {
         before = now;
     }
     let (beeps, _) = beeps(path);
-    println!("flashes at {flashes:?}, beeps at {beeps:?} ms");
     let pair = |flash: &i64| beeps.iter().map(|beep| beep - flash).min_by_key(|apart| apart.abs());
     flashes.iter().filter_map(pair).filter(|apart| apart.abs() < 500).collect()
 }

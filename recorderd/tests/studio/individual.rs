@@ -12,10 +12,8 @@ use crate::process::{Studio, begin, cpu};
 const WHOLE: Tile = Tile { x: 0, y: 0, width: 640, height: 360 };
 
 fn files(last: FromStudio) -> Vec<FileResult> {
-    match last {
-        FromStudio::Done { files, .. } => files,
-        other => panic!("{other:?}"),
-    }
+    let FromStudio::Done { files, .. } = last else { panic!("{last:?}") };
+    files
 }
 
 #[test]
@@ -28,7 +26,7 @@ fn every_stream_has_a_file_that_can_be_played_as_it_was_sent() {
         studio.join(u32::from(n), Some((clip, coding)), (n < 3).then(sound));
     }
     studio.play(Duration::from_secs(2));
-    let joined_us = studio.now_us() as u64;
+    let joined_us = studio.now_us().cast_unsigned();
     studio.join(4, None, Some(sound()));
     studio.play(Duration::from_secs(3));
     studio.leave(3);
@@ -85,7 +83,7 @@ fn files_of_a_killed_job_are_finished_afterwards() {
     let files = files(last);
     let file = &files[0];
     assert!(file.has_audio && file.has_video && file.file == "str_1.webm" && file.start_us == 7);
-    assert!(killed_ms - file.duration_us as i64 / 1_000 < 700, "{killed_ms} {}", file.duration_us);
+    assert!(killed_ms - file.duration_us.cast_signed() / 1_000 < 700, "{killed_ms} {}", file.duration_us);
     let seen = eye::pictures(&folder.path().join(&file.file));
     assert!(seen.len() > 90 && seen.last().unwrap().code(WHOLE).is_some());
 }

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn bits_and_golomb_codes_are_read_to_the_end_and_no_further() {
-        let mut bits = Bits::new(&[0b1_010_0110, 0b0_0000000]);
+        let mut bits = Bits::new(&[0b1010_0110, 0]);
         assert_eq!((bits.golomb(), bits.golomb(), bits.golomb()), (Some(0), Some(1), Some(2)));
         assert_eq!((bits.golomb(), bits.flag(), bits.read(2)), (None, None, None));
         assert_eq!(Bits::new(&[0xab, 0xcd]).read(12), Some(0xabc));

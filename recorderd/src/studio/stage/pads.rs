@@ -129,6 +129,7 @@ impl Seen {
 #[derive(Debug)]
 pub(in super::super) struct VideoPad {
     chain: Chain,
+    flip: gst::Element,
     crop: gst::Element,
     seen: Arc<Seen>,
     area: Option<Area>,
@@ -149,13 +150,19 @@ impl VideoPad {
             .property("max-size-bytes", 0_u32)
             .property("max-size-time", 0_u64)
             .build()?;
+        let flip = make("videoflip")?.create().name(format!("{name}-flip")).build()?;
         let crop = make("videocrop")?.create().name(format!("{name}-crop")).build()?;
         let seen = Arc::new(Seen::default());
-        let chain =
-            Chain::add(pipeline, compositor, name, &caps, vec![decoder.clone(), queue, crop.clone()])?;
+        let chain = Chain::add(
+            pipeline,
+            compositor,
+            name,
+            &caps,
+            vec![decoder.clone(), queue, flip.clone(), crop.clone()],
+        )?;
         set(&chain.pad, None, 1);
         watch(&decoder, &crop, &seen);
-        Ok(Self { chain, crop, seen, area: None })
+        Ok(Self { chain, flip, crop, seen, area: None })
     }
 
     /// False when too much waits: the track needs a key frame then.
@@ -174,6 +181,12 @@ impl VideoPad {
     /// Size of the last one.
     pub(in super::super) fn size(&self) -> (u16, u16) {
         self.seen.size()
+    }
+
+    /// Turns pictures by quarters, clockwise. Nothing to do is no work.
+    pub(in super::super) fn turn(&self, quarters: u8) {
+        let method = ["none", "clockwise", "rotate-180", "counterclockwise"][usize::from(quarters & 3)];
+        self.flip.set_property_from_str("method", method);
     }
 
     /// Shows it there, or not at all.
