@@ -155,6 +155,10 @@ impl Router {
         let known = codec_of(&track.codecs, incoming.header.payload_type).filter(|(_, _, repair)| !repair);
         let (position, codec, _) = known.ok_or(Dropped::UnknownSource)?;
         if !track.allowed {
+            // It must not be asked for again when the publisher may send again.
+            let receiver = &mut track.encodings[usize::from(source.encoding)].receiver;
+            let _forgotten = receiver.arrive(index, us);
+            receiver.forget_all();
             return Err(Dropped::Permission);
         }
         if self.staging.len() + incoming.len > self.staging.capacity() {

@@ -167,7 +167,7 @@ impl Feed {
     pub fn needs(&self) -> (Option<u8>, Option<u8>) {
         let reading = self.current.as_ref().and(self.mapping).map(|mapping| mapping.encoding);
         let waits = reading != Some(self.target);
-        let needed = self.header.kind == MediaKind::Video && (waits || self.broken);
+        let needed = self.is_video() && self.allowed && (waits || self.broken);
         (reading, needed.then_some(self.target))
     }
 
@@ -176,6 +176,9 @@ impl Feed {
         self.look_for_start(now_us, records);
         self.tell_report(records);
         let more = self.advance(now_us, records);
+        if !self.allowed && !more {
+            self.rest(records);
+        }
         self.tell_pause(now_us, records);
         more
     }
@@ -341,6 +344,15 @@ impl Feed {
         };
         let wanted = by_report.filter(near).unwrap_or(by_arrival);
         if wanted.wrapping_sub(least).cast_signed() >= 0 { wanted } else { least }
+    }
+
+    /// The publisher may not send: what comes after that begins anew, and nothing before it is waited for.
+    fn rest(&mut self, records: &mut Records) {
+        if let (Some(current), Some(mapping)) = (self.current.take(), self.mapping) {
+            let reader = current.reader.clone();
+            self.finish(current, 0, records);
+            self.scout = Some(Scout { encoding: mapping.encoding, reader, exact: false });
+        }
     }
 
     // ---- going on

@@ -703,7 +703,7 @@ impl Flowing {
 }
 
 impl Receiving {
-    fn note(&mut self, index: u64, rtx: bool, header: &Header, body: &[u8], at_ms: u64) {
+    pub fn note(&mut self, index: u64, rtx: bool, header: &Header, body: &[u8], at_ms: u64) {
         if !self.started {
             (self.started, self.first, self.highest) = (true, index, index);
         }
