@@ -296,7 +296,7 @@ impl Core {
             }
             Op::EndpointDelete { .. }
             | Op::Leave
-            | Op::PinSlots { .. }
+            | Op::ArrangeSlots { .. }
             | Op::PlaySession { .. }
             | Op::PlayStream { .. }
             | Op::Publish { .. }
@@ -310,7 +310,9 @@ impl Core {
         match op {
             Op::EndpointDelete { resource } => self.endpoint_delete(req, &token, &resource),
             Op::Leave => self.leave_as_bearer(req, &token),
-            Op::PinSlots { resource, pins } => self.pin_slots(req, &token, &resource, &pins),
+            Op::ArrangeSlots { resource, pins, layers } => {
+                self.arrange_slots(req, &token, &resource, pins.as_deref(), layers.as_deref());
+            }
             Op::PlaySession { offer, client } => self.open(req, &token, Wish::PlaySession, offer, client),
             Op::PlayStream { stream, offer, client } => {
                 self.open(req, &token, Wish::PlayStream(stream), offer, client);

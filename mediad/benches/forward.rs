@@ -15,9 +15,9 @@ use common::wire::node::{EndpointKind, MediaKind, SlotBind};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use mediad::egress::TxBatch;
-use mediad::router::Flush;
+use mediad::router::{Flush, Look, LookWant};
 
-use rig::{Rig, subscriber_spec};
+use rig::{Rig, SESSION, subscriber_spec};
 
 fn main() {
     divan::main();
@@ -76,6 +76,27 @@ fn forward(bencher: Bencher<'_, '_>, subscribers: usize) {
             divan::black_box(batch.len_bytes());
             frames_done(&batch)
         });
+}
+
+/// One look of a tap at a session of so many streams, all of them wanted: ten a second for each recorder.
+#[divan::bench(args = [1, 10, 50])]
+fn look(bencher: Bencher<'_, '_>, streams: u64) {
+    let mut rig = Rig::new(1);
+    let publishers: Vec<usize> =
+        (1..=streams).map(|stream| rig.publisher(stream, &["l", "m", "h"])).collect();
+    rig.run(200, &publishers);
+    let wants = (1..=streams).flat_map(|stream| {
+        [MediaKind::Audio, MediaKind::Video].map(|kind| LookWant {
+            stream: StreamKey(stream),
+            kind,
+            spatial_max: u8::MAX,
+            reading: Some(0),
+            keyframe: None,
+        })
+    });
+    let look = Look { session: SESSION, wants: wants.collect() };
+    let now = rig.now();
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| rig.router.look(now, &look).tracks.len());
 }
 
 fn frames_done(batch: &TxBatch) -> usize {

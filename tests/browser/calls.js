@@ -190,6 +190,19 @@ window.calls = (() => {
     await connections[name].pc.setRemoteDescription({ type: "answer", sdp });
   }
 
+  // What the slots of a playing connection show: pins and layers.
+  async function arrange(name, body) {
+    const entry = connections[name];
+    const headers = { authorization: `Bearer ${entry.token}`, "content-type": "application/json" };
+    const response = await fetch(`${entry.location}/slots`, { method: "PUT", headers, body: JSON.stringify(body) });
+    return response.status;
+  }
+
+  // Silences a publishing connection, or lets it be heard.
+  function mute(name, muted) {
+    connections[name].stream.getAudioTracks().forEach((track) => { track.enabled = !muted; });
+  }
+
   async function leave(name) {
     const entry = connections[name];
     delete connections[name];
@@ -271,6 +284,7 @@ window.calls = (() => {
       height: line.frameHeight ?? 0,
       nacks: line.nackCount ?? 0,
       plis: line.pliCount ?? 0,
+      energy: line.totalAudioEnergy ?? null,
       retransmitted: line.retransmittedPacketsSent ?? line.retransmittedPacketsReceived ?? 0,
     });
     const transport = report.find((line) => line.type === "transport");
@@ -307,5 +321,5 @@ window.calls = (() => {
     });
   }
 
-  return { connections, problems, publish, play, leave, peerOffer, peerAnswer, peerAccept, events, stats, shown, media, watch, gathered };
+  return { connections, problems, publish, play, leave, peerOffer, peerAnswer, peerAccept, arrange, mute, events, stats, shown, media, watch, gathered };
 })();

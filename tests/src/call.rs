@@ -130,6 +130,38 @@ impl Caller {
         self.page.eval("const { events, connects, errors } = calls.connections[args]; return { events, connects, errors };", json!(name)).await
     }
 
+    /// Says what the slots of a playing connection show; gives the status.
+    ///
+    /// # Errors
+    /// [`BrowserError`].
+    pub async fn arrange(&self, name: &str, body: Value) -> Result<u64, BrowserError> {
+        let status = self.page.eval("return calls.arrange(...args)", json!([name, body])).await?;
+        Ok(status.as_u64().unwrap_or(0))
+    }
+
+    /// Silences a publishing connection, or lets it be heard.
+    ///
+    /// # Errors
+    /// [`BrowserError`].
+    pub async fn mute(&self, name: &str, muted: bool) -> Result<(), BrowserError> {
+        self.page.eval("calls.mute(...args)", json!([name, muted])).await.map(drop)
+    }
+
+    /// Waits until the statistics of a connection are as wanted.
+    ///
+    /// # Errors
+    /// [`BrowserError::Late`] with the last statistics.
+    pub async fn reaches(
+        &self,
+        name: &str,
+        what: &str,
+        mut is_wanted: impl FnMut(&Stats) -> bool,
+    ) -> Result<Stats, BrowserError> {
+        let is_wanted = |value: &Value| is_wanted(&Stats(value.clone()));
+        let stats = self.page.wait(what, MEDIA_TIMEOUT, "return calls.stats(args)", json!(name), is_wanted);
+        Ok(Stats(stats.await?))
+    }
+
     /// Ends a connection; gives the status of the DELETE.
     ///
     /// # Errors
@@ -203,6 +235,11 @@ impl Stats {
     /// Received video flows.
     pub fn videos(&self) -> impl Iterator<Item = &Value> {
         self.0["inbound"].as_array().into_iter().flatten().filter(|flow| flow["kind"] == "video")
+    }
+
+    /// Received audio flows.
+    pub fn audios(&self) -> impl Iterator<Item = &Value> {
+        self.0["inbound"].as_array().into_iter().flatten().filter(|flow| flow["kind"] == "audio")
     }
 
     /// Sent video flows.

@@ -4,6 +4,8 @@
 //! the endpoint, the stream, its events, in one commit. A join that fails or that masterd does not survive has left
 //! no trace but a node that is told to close (or finds an orphan).
 
+use std::collections::BTreeMap;
+
 use common::id::{ConnectionKey, EndpointKey, Generation, NodeKey, OpId, SessionKey, StreamKey};
 use common::wire::node::{
     Candidates, EndpointClose, EndpointKind, EndpointOpen, MediaKind, NodeError, OpResult, Ready, SdpRequest,
@@ -281,8 +283,9 @@ impl Core {
             publication,
             audio: sections(ready.audio),
             video: sections(ready.video),
-            pins: std::collections::BTreeMap::new(),
-            subscribed: std::collections::BTreeMap::new(),
+            pins: BTreeMap::new(),
+            layers: BTreeMap::new(),
+            subscribed: BTreeMap::new(),
             offered: turn == Turn::Replace { offered: true },
             lost: false,
         };
@@ -407,17 +410,50 @@ impl Core {
         self.reply(req, Reply::Done);
     }
 
-    pub(crate) fn pin_slots(&mut self, req: RequestId, token: &str, resource: &str, pins: &[(u16, String)]) {
-        match self.try_pin_slots(token, resource, pins) {
+    pub(crate) fn arrange_slots(
+        &mut self,
+        req: RequestId,
+        token: &str,
+        resource: &str,
+        pins: Option<&[(u16, String)]>,
+        layers: Option<&[(u16, u8)]>,
+    ) {
+        match self.try_arrange_slots(token, resource, pins, layers) {
             Ok(()) => self.reply(req, Reply::Done),
             Err(refusal) => self.refuse(req, refusal),
         }
     }
 
-    fn try_pin_slots(&mut self, token: &str, resource: &str, pins: &[(u16, String)]) -> Result<(), Refusal> {
+    fn try_arrange_slots(
+        &mut self,
+        token: &str,
+        resource: &str,
+        pins: Option<&[(u16, String)]>,
+        layers: Option<&[(u16, u8)]>,
+    ) -> Result<(), Refusal> {
         let key = self.find_resource(token, resource)?;
         let record = &self.endpoints.get(&key).ok_or(Refusal::UnknownResource)?.record;
-        let mut wanted = std::collections::BTreeMap::new();
+        let slots = match record.kind {
+            EndpointKind::Pair { .. } => 1,
+            EndpointKind::Publish { .. } => 0,
+            EndpointKind::Slots => record.video.len(),
+        };
+        if layers.unwrap_or_default().iter().any(|(slot, _)| usize::from(*slot) >= slots) {
+            return Err(Refusal::Limit { limit: "video slots of the resource" });
+        }
+        // All or nothing: what is wrong with the pins leaves the layers as they were.
+        if let Some(pins) = pins {
+            self.pin(key, pins)?;
+        }
+        if let Some(layers) = layers {
+            self.set_layers(key, layers.iter().copied().collect());
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self, key: EndpointKey, pins: &[(u16, String)]) -> Result<(), Refusal> {
+        let record = &self.endpoints.get(&key).ok_or(Refusal::UnknownResource)?.record;
+        let mut wanted = BTreeMap::new();
         for (slot, name) in pins {
             let stream = self.find_stream(record.session, name).ok_or(Refusal::UnknownStream)?;
             if usize::from(*slot) >= record.video.len() {

@@ -93,12 +93,15 @@ pub enum Op {
         /// Name of the resource.
         resource: String,
     },
-    /// By bearer: pin streams to video slots of a resource, or unpin with an empty list. [`Reply::Done`].
-    PinSlots {
+    /// By bearer: what the video slots of a resource show. What is none stays as it is. [`Reply::Done`].
+    ArrangeSlots {
         /// Name of the resource.
         resource: String,
-        /// Slot and public name of the stream.
-        pins: Vec<(u16, String)>,
+        /// Slot and public name of the stream that it shows; an empty list lets the core choose again.
+        pins: Option<Vec<(u16, String)>>,
+        /// Slot and the highest simulcast encoding that is of use there, 0 is the smallest; slots that are not named
+        /// have no limit.
+        layers: Option<Vec<(u16, u8)>>,
     },
     /// By bearer: leave; reason `disconnect`. [`Reply::Done`].
     Leave,

@@ -5,6 +5,8 @@
 //! Endpoints whose line-up may have to change are gathered while an input is handled and planned once at its end, so
 //! that a slot which is freed and filled by one input is told as one change.
 
+use std::collections::BTreeMap;
+
 use common::id::{EndpointKey, Generation, SessionKey, StreamKey};
 use common::wire::node::{Bind, EndpointKind, MediaKind, NodeError, SlotBind, SlotGap};
 
@@ -14,9 +16,6 @@ use super::model::Purpose;
 use super::op::{Fact, Reason};
 use super::record::{EndpointRecord, RecordKey, Section};
 use super::slots::{self, Lineup, Playable, Situation};
-
-/// No limit of the spatial layer.
-pub(crate) const SPATIAL_MAX: u8 = u8::MAX;
 
 impl Core {
     /// An endpoint begins to receive a stream.
@@ -134,13 +133,12 @@ impl Core {
         }
         let mut binds = Vec::new();
         for (kind, wanted) in KINDS.into_iter().zip([&next.audio, &next.video]) {
-            for (slot, (section, stream)) in
-                (0_u16..).zip(endpoint.record.sections_mut(kind).iter_mut().zip(wanted))
-            {
-                if section.stream != *stream {
-                    *section = Section { stream: *stream, gap: None };
-                    binds.push(SlotBind { slot, kind, source: *stream, spatial_max: SPATIAL_MAX });
-                }
+            for (slot, stream) in (0_u16..).zip(wanted) {
+                let spatial_max = endpoint.record.spatial_max(kind, slot);
+                let section = endpoint.record.sections_mut(kind).get_mut(usize::from(slot));
+                let Some(section) = section.filter(|section| section.stream != *stream) else { continue };
+                *section = Section { stream: *stream, gap: None };
+                binds.push(SlotBind { slot, kind, source: *stream, spatial_max });
             }
         }
         if binds.is_empty() {
@@ -211,13 +209,40 @@ impl Core {
         self.command(home.node, session, message.into(), Purpose::Bind { endpoint: key }, None);
     }
 
+    /// Takes in which encodings a client wants; tells the node about those that changed.
+    pub(crate) fn set_layers(&mut self, key: EndpointKey, layers: BTreeMap<u16, u8>) {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else { return };
+        let before = std::mem::replace(&mut endpoint.record.layers, layers);
+        let record = &endpoint.record;
+        let kind = MediaKind::Video;
+        let carried: Vec<Option<StreamKey>> = match record.kind {
+            EndpointKind::Pair { stream } => vec![Some(stream)],
+            EndpointKind::Publish { .. } | EndpointKind::Slots => {
+                record.video.iter().map(|section| section.stream).collect()
+            }
+        };
+        let changed = (0_u16..).zip(carried).filter_map(|(slot, source)| {
+            let is_same = before.get(&slot) == record.layers.get(&slot);
+            source.filter(|_| !is_same).map(|_| {
+                let spatial_max = record.spatial_max(kind, slot);
+                SlotBind { slot, kind, source, spatial_max }
+            })
+        });
+        let binds: Vec<SlotBind> = changed.collect();
+        self.dirty.insert(RecordKey::Endpoint(key));
+        if !binds.is_empty() {
+            self.send_bind(key, binds);
+        }
+    }
+
     /// Tells the node about every section: it has missed something.
     pub(crate) fn rebind(&mut self, key: EndpointKey) {
         let Some(endpoint) = self.endpoints.get(&key) else { return };
         let mut binds = Vec::new();
         for kind in KINDS {
             for (slot, section) in (0_u16..).zip(endpoint.record.sections(kind)) {
-                binds.push(SlotBind { slot, kind, source: section.stream, spatial_max: SPATIAL_MAX });
+                let spatial_max = endpoint.record.spatial_max(kind, slot);
+                binds.push(SlotBind { slot, kind, source: section.stream, spatial_max });
             }
         }
         if binds.is_empty() {

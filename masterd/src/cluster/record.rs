@@ -151,6 +151,8 @@ pub(crate) struct EndpointRecord {
     pub(crate) video: Vec<Section>,
     /// Streams that the client wants in certain video slots.
     pub(crate) pins: BTreeMap<u16, StreamKey>,
+    /// Highest simulcast encodings that the client wants in certain video slots.
+    pub(crate) layers: BTreeMap<u16, u8>,
     /// What is received, since when.
     pub(crate) subscribed: BTreeMap<StreamKey, UnixMillis>,
     /// Our offer waits for the client's answer.
@@ -159,7 +161,16 @@ pub(crate) struct EndpointRecord {
     pub(crate) lost: bool,
 }
 
+/// No limit of the simulcast encoding.
+pub(crate) const SPATIAL_MAX: u8 = u8::MAX;
+
 impl EndpointRecord {
+    /// Highest simulcast encoding that a section is to carry.
+    pub(crate) fn spatial_max(&self, kind: MediaKind, slot: u16) -> u8 {
+        let layer = self.layers.get(&slot).filter(|_| kind == MediaKind::Video);
+        layer.copied().unwrap_or(SPATIAL_MAX)
+    }
+
     pub(crate) const fn sections(&self, kind: MediaKind) -> &Vec<Section> {
         match kind {
             MediaKind::Audio => &self.audio,

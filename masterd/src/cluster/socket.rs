@@ -19,8 +19,7 @@ use super::op::{
     ClientInfo, ConnectionRole, ConnectionView, Event, Fact, PublishOptions, Reason, Refusal, Reply,
     RequestId, ViewerId,
 };
-use super::receive::SPATIAL_MAX;
-use super::record::RecordKey;
+use super::record::{RecordKey, SPATIAL_MAX};
 use crate::limits::{CLIENT_TEXT_BYTES_MAX, VIEWERS_MAX};
 
 impl Core {

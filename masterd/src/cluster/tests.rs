@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use common::id::{BootId, EndpointKey, Epoch, EventSeq, Generation, NodeKey, OpId, RecordingKey, SessionKey};
 use common::wire::node::{
-    Capacity, Done, EndpointAt, FromNode, Heartbeat, Hello, Inventory, NodeError, NodeEvent, NodeFact,
-    OpResult, Ready, Role, SdpRequest, ToNode, TransportState,
+    Capacity, Done, EndpointAt, FromNode, Heartbeat, Hello, Inventory, MediaKind, NodeError, NodeEvent,
+    NodeFact, OpResult, Ready, Role, SdpRequest, ToNode, TransportState,
 };
 use common::wire::recording::{RecordingAt, RosterEntry};
 use rand::SeedableRng;
@@ -47,6 +47,8 @@ pub(super) struct FakeNode {
     event_seq: u64,
     /// Everything it was told, by name.
     told: Vec<String>,
+    /// What it was told to put into sections: slot, kind, highest encoding.
+    binds: Vec<(u16, MediaKind, u8)>,
     recorder: bool,
     /// Refuses every `RecordingStart` and `RecordingDelete` with this.
     refuses_jobs: Option<NodeError>,
@@ -344,6 +346,10 @@ impl World {
         std::mem::take(&mut self.nodes.get_mut(&key).unwrap().told)
     }
 
+    pub(super) fn binds(&mut self, key: u64) -> Vec<(u16, MediaKind, u8)> {
+        std::mem::take(&mut self.nodes.get_mut(&key).unwrap().binds)
+    }
+
     pub(super) fn stat(&mut self, name: &str) -> u64 {
         let Reply::Stats(stats) = self.query(Query::Stats) else { panic!("no stats") };
         stats.iter().find(|(it, _)| *it == name).unwrap().1
@@ -394,7 +400,10 @@ impl FakeNode {
             }
             ToNode::EndpointClose(close) => drop(self.endpoints.remove(&close.endpoint)),
             ToNode::Bind(bind) => match self.endpoints.get_mut(&bind.endpoint) {
-                Some(at) => at.generation = bind.generation,
+                Some(at) => {
+                    at.generation = bind.generation;
+                    self.binds.extend(bind.binds.iter().map(|it| (it.slot, it.kind, it.spatial_max)));
+                }
                 None => return Some(OpResult::Err(NodeError::UnknownEndpoint)),
             },
             ToNode::Candidates(candidates) if candidates.fragment == "restart" => {

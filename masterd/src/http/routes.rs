@@ -91,7 +91,7 @@ fn bearer_routes() -> Vec<Route> {
         route("PATCH", "/whep/{resource}", patch(whip::trickle)),
         route("DELETE", "/whep/{resource}", delete(whip::close)),
         route("OPTIONS", "/whep/{resource}", options(whip::resource_options)),
-        route("PUT", "/whep/{resource}/slots", put(whip::pin)),
+        route("PUT", "/whep/{resource}/slots", put(whip::arrange)),
         route("GET", "/connection", get(own::read)),
         route("DELETE", "/connection", delete(own::leave)),
         route("POST", "/signal", post(own::signal)),

@@ -13,7 +13,7 @@ use super::auth::Bearer;
 use super::body::{FRAGMENT_BYTES_MAX, ObjectBody, sdp};
 use super::client::{client, publish_options};
 use super::error::{Problem, refused};
-use super::fields::{Fields, wrong};
+use super::fields::{FieldError, Fields, wrong};
 use super::{Face, Peer};
 use crate::cluster::op::{EndpointView, IceServer, Op, Reply};
 
@@ -117,18 +117,21 @@ pub async fn close(State(face): State<Face>, bearer: Bearer, Path(resource): Pat
     }
 }
 
-/// `PUT /whep/{resource}/slots`: `{"pins":[{"slot":0,"streamId":"str_..."}]}`; an empty list unpins.
-pub async fn pin(
+/// `PUT /whep/{resource}/slots`: `{"pins":[{"slot":0,"streamId":"str_..."}],"layers":[{"slot":0,"layer":1}]}`: each list
+/// replaces the former one, what is absent stays.
+pub async fn arrange(
     State(face): State<Face>,
     bearer: Bearer,
     Path(resource): Path<String>,
     ObjectBody(body): ObjectBody,
 ) -> Response {
-    let pins = match pins(Fields(&body)) {
-        Ok(pins) => pins,
+    let fields = Fields(&body);
+    let (pins, layers) = match pins(fields).and_then(|pins| Ok((pins, layers(fields)?))) {
+        Ok((None, None)) => return Problem::field(wrong("pins", "an array")).into_response(),
+        Ok(arrangement) => arrangement,
         Err(error) => return Problem::field(error).into_response(),
     };
-    match face.core().op(bearer.actor(), Op::PinSlots { resource, pins }).await {
+    match face.core().op(bearer.actor(), Op::ArrangeSlots { resource, pins, layers }).await {
         Ok(Reply::Done) => StatusCode::NO_CONTENT.into_response(),
         Ok(other) => refused(&other),
         Err(error) => Problem::from(error).into_response(),
@@ -147,18 +150,37 @@ pub async fn resource_options() -> Response {
     (StatusCode::NO_CONTENT, [(header::ALLOW, "DELETE, OPTIONS, PATCH"), (accept, FRAGMENT)]).into_response()
 }
 
-fn pins(fields: Fields<'_>) -> Result<Vec<(u16, String)>, super::fields::FieldError> {
-    let pins = fields.array("pins")?.ok_or_else(|| wrong("pins", "an array"))?;
-    if pins.len() > common::limits::SLOTS_PER_ENDPOINT_MAX {
-        return Err(wrong("pins", "an array of at most as many elements as there can be slots"));
+/// The elements of a list, one for each slot at most, with their slots; none where it is absent.
+fn by_slot<T>(
+    fields: Fields<'_>,
+    name: &str,
+    read: impl Fn(Fields<'_>) -> Result<T, FieldError>,
+) -> Result<Option<Vec<(u16, T)>>, FieldError> {
+    let Some(list) = fields.array(name)? else { return Ok(None) };
+    if list.len() > common::limits::SLOTS_PER_ENDPOINT_MAX {
+        return Err(wrong(name, "an array of at most as many elements as there can be slots"));
     }
-    let pin = |value: &Value| {
-        let fields = Fields(value.as_object().ok_or_else(|| wrong("pins", "an array of objects"))?);
+    let element = |value: &Value| {
+        let fields = Fields(value.as_object().ok_or_else(|| wrong(name, "an array of objects"))?);
         let slot = fields.integer("slot")?.and_then(|slot| u16::try_from(slot).ok());
-        let stream = fields.string("streamId")?.ok_or_else(|| wrong("streamId", "present in every pin"))?;
-        Ok((slot.ok_or_else(|| wrong("slot", "a slot's number, from 0"))?, stream.to_owned()))
+        let slot = slot.ok_or_else(|| wrong("slot", "a slot's number, from 0"))?;
+        Ok((slot, read(fields)?))
     };
-    pins.iter().map(pin).collect()
+    list.iter().map(element).collect::<Result<_, _>>().map(Some)
+}
+
+fn pins(fields: Fields<'_>) -> Result<Option<Vec<(u16, String)>>, FieldError> {
+    by_slot(fields, "pins", |fields| {
+        let stream = fields.string("streamId")?.ok_or_else(|| wrong("streamId", "present in every pin"))?;
+        Ok(stream.to_owned())
+    })
+}
+
+fn layers(fields: Fields<'_>) -> Result<Option<Vec<(u16, u8)>>, FieldError> {
+    by_slot(fields, "layers", |fields| {
+        let Some(layer) = fields.integer("layer")? else { return Ok(u8::MAX) };
+        u8::try_from(layer).map_err(|_out_of_range| wrong("layer", "a layer's number, from 0 to 255"))
+    })
 }
 
 async fn offer(request: Request) -> Result<String, Response> {

@@ -180,7 +180,11 @@ impl World {
     fn pin(&mut self, index: usize, actor: Actor) {
         let client = &self.clients[index];
         let (Some(resource), Some(stream)) = (client.plays.first(), client.streams.first()) else { return };
-        let op = Op::PinSlots { resource: resource.clone(), pins: vec![(0, stream.clone())] };
+        let op = Op::ArrangeSlots {
+            resource: resource.clone(),
+            pins: Some(vec![(0, stream.clone())]),
+            layers: Some(vec![(0, 1)]),
+        };
         self.ask_as(index, Asked::Other, actor, op);
     }
 

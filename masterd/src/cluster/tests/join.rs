@@ -88,7 +88,8 @@ fn pins_and_loudness_choose_among_more_streams_than_slots() {
     let stream = opened(world.ask(b, publish("a1v1"))).stream.unwrap();
     let resource = opened(world.ask(c.clone(), play("a1v1"))).resource;
     world.watch_session(1, "s");
-    let pin = Op::PinSlots { resource: resource.clone(), pins: vec![(0, stream)] };
+    let arrange = |pins, layers| Op::ArrangeSlots { resource: resource.clone(), pins, layers };
+    let pin = arrange(Some(vec![(0, stream)]), None);
     assert_eq!(world.ask(c.clone(), pin), Reply::Done);
     assert_eq!(world.seen(1), ["subscribed con_c con_b", "slot con_c Video0 con_b"]);
     let key = world.session_key("s");
@@ -98,10 +99,39 @@ fn pins_and_loudness_choose_among_more_streams_than_slots() {
         world.seen(1),
         ["speakers con_b", "unsubscribed con_c con_a Unsubscribe", "slot con_c Audio0 con_b"]
     );
-    let pin = Op::PinSlots { resource: resource.clone(), pins: vec![(1, "str_CAM_x_con_a".to_owned())] };
+    let pin = arrange(Some(vec![(1, "str_CAM_x_con_a".to_owned())]), None);
     assert_eq!(refusal(world.ask(c.clone(), pin)), Refusal::UnknownStream);
-    assert_eq!(world.ask(c, Op::PinSlots { resource, pins: Vec::new() }), Reply::Done);
+    assert_eq!(world.ask(c, arrange(Some(Vec::new()), None)), Reply::Done);
     assert_eq!(world.seen(1), [""; 0], "what is shown stays");
+}
+
+#[test]
+fn a_receiver_chooses_the_encoding_of_each_slot_and_keeps_it_over_changes() {
+    let mut world = World::with_nodes(1);
+    world.session("s");
+    let (a, b, c) = (world.publisher("s", "a"), world.publisher("s", "b"), world.publisher("s", "c"));
+    opened(world.ask(a.clone(), publish("a1v1")));
+    let stream = opened(world.ask(b, publish("a1v1"))).stream.unwrap();
+    let slots = opened(world.ask(c.clone(), play("a1v1"))).resource;
+    let arrange =
+        |resource: &str, layers| Op::ArrangeSlots { resource: resource.to_owned(), pins: None, layers };
+    world.binds(1);
+    assert_eq!(world.ask(c.clone(), arrange(&slots, Some(vec![(0, 1)]))), Reply::Done);
+    assert_eq!(world.binds(1), [(0, MediaKind::Video, 1)]);
+    assert_eq!(world.ask(c.clone(), arrange(&slots, Some(vec![(0, 1)]))), Reply::Done);
+    assert_eq!(world.binds(1), [], "nothing is new");
+    let refused = world.ask(c.clone(), arrange(&slots, Some(vec![(1, 0)])));
+    assert!(matches!(refusal(refused), Refusal::Limit { .. }));
+    // The slot gets another stream, and keeps its limit.
+    assert_eq!(world.ask(a, Op::Leave), Reply::Done);
+    assert_eq!(world.binds(1), [(0, MediaKind::Audio, u8::MAX), (0, MediaKind::Video, 1)]);
+    assert_eq!(world.ask(c.clone(), arrange(&slots, Some(Vec::new()))), Reply::Done);
+    assert_eq!(world.binds(1), [(0, MediaKind::Video, u8::MAX)]);
+
+    let pair = Op::PlayStream { stream, offer: "a1v1".to_owned(), client: ClientInfo::default() };
+    let pair = opened(world.ask(c.clone(), pair)).resource;
+    assert_eq!(world.ask(c, arrange(&pair, Some(vec![(0, 0)]))), Reply::Done);
+    assert_eq!(world.binds(1), [(0, MediaKind::Video, 0)]);
 }
 
 #[test]
@@ -289,8 +319,7 @@ fn a_slot_that_cannot_be_filled_says_why() {
     let key = world.session_key("s");
     let endpoint = *world.core.sessions[&key].players.first().unwrap();
     let stream = *world.core.sessions[&key].streams.keys().next().unwrap();
-    let gap =
-        |why| NodeFact::Slot { endpoint, slot: 0, kind: common::wire::node::MediaKind::Video, stream, why };
+    let gap = |why| NodeFact::Slot { endpoint, slot: 0, kind: MediaKind::Video, stream, why };
     world.event(1, Some(key), gap(Some(common::wire::node::SlotGap::Codec)));
     world.event(1, Some(key), gap(Some(common::wire::node::SlotGap::Codec)));
     world.event(1, Some(key), gap(None));

@@ -111,6 +111,7 @@ async fn malformed_requests_never_reach_the_core() {
         ("PATCH /whip/r1", vec![BEARER, FRAGMENT, "If-Match: W/\"e\""], "a=x", 412),
         ("PUT /whep/r1/slots", vec![BEARER, JSON], "{}", 400),
         ("PUT /whep/r1/slots", vec![BEARER, JSON], r#"{"pins":[{"slot":-1,"streamId":"s"}]}"#, 400),
+        ("PUT /whep/r1/slots", vec![BEARER, JSON], r#"{"layers":[{"slot":0,"layer":256}]}"#, 400),
         ("POST /signal", vec![BEARER, JSON], "{", 400),
         ("POST /signal", vec![BEARER, JSON], r#"{"to":"con_a"}"#, 400),
         ("POST /signal", vec![BEARER], "{}", 415),
@@ -145,6 +146,8 @@ async fn candidates_restarts_pins_and_teardown_reach_the_core() {
     assert_eq!(stage.send(patch, &[BEARER, FRAGMENT, "If-Match: \"old\""], "x").await.status.as_u16(), 412);
     let pins = r#"{"pins":[{"slot":1,"streamId":"str_a"}]}"#;
     assert_eq!(stage.send("PUT /whep/r1/slots", &[BEARER, JSON], pins).await.status.as_u16(), 204);
+    let layers = r#"{"layers":[{"slot":0,"layer":0},{"slot":2,"layer":null}]}"#;
+    assert_eq!(stage.send("PUT /whep/r1/slots", &[BEARER, JSON], layers).await.status.as_u16(), 204);
     assert_eq!(stage.send("DELETE /whep/r1", &[BEARER], "").await.status.as_u16(), 200);
     assert_eq!(
         stage.send("POST /signal", &[BEARER, JSON], r#"{"data":"x","to":["con_b"]}"#).await.status.as_u16(),
@@ -170,7 +173,12 @@ async fn candidates_restarts_pins_and_teardown_reach_the_core() {
             trickle(Some("e1"), "a=candidate:1"),
             trickle(None, "restart"),
             trickle(Some("old"), "x"),
-            Op::PinSlots { resource: "r1".to_owned(), pins: vec![(1, "str_a".to_owned())] },
+            Op::ArrangeSlots {
+                resource: "r1".to_owned(),
+                pins: Some(vec![(1, "str_a".to_owned())]),
+                layers: None
+            },
+            Op::ArrangeSlots { resource: "r1".to_owned(), pins: None, layers: Some(vec![(0, 0), (2, 255)]) },
             Op::EndpointDelete { resource: "r1".to_owned() },
             Op::Signal {
                 session: None,
