@@ -38,6 +38,8 @@ pub struct TxRun {
 pub struct TxBatch {
     area: Box<[u8]>,
     used: usize,
+    /// From so many bytes on it is worth sending.
+    portion: usize,
     datagrams: Vec<TxDatagram>,
 }
 
@@ -50,7 +52,20 @@ pub const RUN_BYTES_MAX: usize = 65_000;
 impl TxBatch {
     /// Room for `datagrams` datagrams of together `bytes` bytes; nothing is allocated later.
     pub fn new(datagrams: usize, bytes: usize) -> Self {
-        Self { area: vec![0; bytes].into_boxed_slice(), used: 0, datagrams: Vec::with_capacity(datagrams) }
+        Self {
+            area: vec![0; bytes].into_boxed_slice(),
+            used: 0,
+            portion: bytes,
+            datagrams: Vec::with_capacity(datagrams),
+        }
+    }
+
+    /// Answers that there is no room once `bytes` bytes wait: what is sealed, copied by the kernel and overwritten in
+    /// portions stays in the core's own cache. Only what does not fit a portion uses the rest of the area.
+    #[must_use]
+    pub const fn in_portions_of(mut self, bytes: usize) -> Self {
+        self.portion = bytes;
+        self
     }
 
     /// Empties it.
@@ -59,8 +74,12 @@ impl TxBatch {
         self.datagrams.clear();
     }
 
-    /// Whether `count` more datagrams of at most `bytes` bytes each fit.
+    /// Whether `count` more datagrams of at most `bytes` bytes each shall be added before it is sent.
     pub fn has_room(&self, count: usize, bytes: usize) -> bool {
+        (self.used < self.portion || self.datagrams.is_empty()) && self.fits(count, bytes)
+    }
+
+    fn fits(&self, count: usize, bytes: usize) -> bool {
         self.datagrams.len() + count <= self.datagrams.capacity()
             && self.used + count * bytes <= self.area.len()
     }
@@ -86,7 +105,7 @@ impl TxBatch {
 
     /// Copies a datagram in. False when it does not fit.
     pub fn push(&mut self, dest: SocketAddr, bytes: &[u8]) -> bool {
-        if !self.has_room(1, bytes.len()) {
+        if !self.fits(1, bytes.len()) {
             return false;
         }
         self.area[self.used..self.used + bytes.len()].copy_from_slice(bytes);
@@ -206,5 +225,14 @@ mod tests {
         assert_eq!(batch.bytes(&batch.datagrams()[1]), [2; 100]);
         batch.clear();
         assert!(batch.is_empty() && batch.push(address(1), &[1; 200]));
+    }
+
+    #[test]
+    fn a_batch_in_portions_asks_to_be_sent_and_still_takes_what_is_larger() {
+        let mut batch = TxBatch::new(10, 1000).in_portions_of(150);
+        assert!(batch.has_room(8, 100), "an empty one takes more than a portion");
+        assert!(batch.push(address(1), &[1; 100]) && batch.has_room(1, 100));
+        assert!(batch.push(address(1), &[1; 100]) && !batch.has_room(1, 100));
+        assert!(batch.push(address(1), &[1; 100]), "what comes unasked is not lost");
     }
 }

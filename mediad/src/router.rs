@@ -473,6 +473,14 @@ impl Router {
         Some(self.start + Duration::from_micros((us / step_us + 1) * step_us))
     }
 
+    /// Whether the rest of a frame that [`Self::receive`] took in part is about to come: a flush after it sends each
+    /// subscriber the whole frame as one message.
+    pub fn awaits(&self) -> bool {
+        self.dirty.iter().any(|(key, position)| {
+            track::encoding(&self.tracks, *key, *position).is_some_and(track::Encoding::awaits)
+        })
+    }
+
     /// What happened, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

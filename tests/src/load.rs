@@ -64,6 +64,8 @@ pub struct Plan {
     pub publishers: u32,
     /// Subscribers of each room; each receives all its publishers.
     pub subscribers: u32,
+    /// Subscribers of each room that join when a third of the measured phase is over and leave at two thirds.
+    pub visitors: u32,
     /// Each publisher also sends sound: 50 packets a second.
     pub audio: bool,
     /// Each publisher sends pictures.
@@ -107,6 +109,7 @@ impl Default for Plan {
             rooms: 1,
             publishers: 1,
             subscribers: 10,
+            visitors: 0,
             audio: false,
             video: true,
             video_bps: 1_200_000,
@@ -168,6 +171,26 @@ impl Plan {
             return Err(LoadError::Plan("nothing is published".to_owned()));
         }
         Ok(())
+    }
+
+    /// What participants share who follow `phase`.
+    fn context(&self, server: &Server, common: &Arc<Common>, phase: watch::Receiver<Phase>) -> Context {
+        Context {
+            server: server.clone(),
+            common: Arc::clone(common),
+            peer: PeerSettings {
+                local_ip: self.local_ip,
+                profile: self.profile,
+                loss_permille: self.loss_permille,
+                seed: self.seed,
+                audio: self.audio,
+            },
+            flows: self.flows(),
+            publishers: self.publishers,
+            phase,
+            joins: Semaphore::new(self.join_concurrency.max(1) as usize),
+            join_timeout: JOIN_TIMEOUT,
+        }
     }
 
     fn flows(&self) -> Vec<FlowSettings> {
@@ -241,40 +264,29 @@ struct Run<'a> {
     context: Arc<Context>,
     phase: watch::Sender<Phase>,
     rooms: Vec<Arc<Room>>,
+    /// Each room's publishers, as Janus numbers them.
+    feeds: Vec<Vec<u64>>,
     tasks: JoinSet<Outcome>,
     join_started: Instant,
     join_took: Duration,
     steady: Option<report::Steady>,
+    visits: u32,
 }
 
 impl<'a> Run<'a> {
     fn new(server: &Server, plan: &'a Plan) -> Self {
         let (phase, watcher) = watch::channel(Phase::Run);
-        let context = Context {
-            server: server.clone(),
-            common: Arc::new(Common::new()),
-            peer: PeerSettings {
-                local_ip: plan.local_ip,
-                profile: plan.profile,
-                loss_permille: plan.loss_permille,
-                seed: plan.seed,
-                audio: plan.audio,
-            },
-            flows: plan.flows(),
-            publishers: plan.publishers,
-            phase: watcher,
-            joins: Semaphore::new(plan.join_concurrency.max(1) as usize),
-            join_timeout: JOIN_TIMEOUT,
-        };
         Self {
             plan,
-            context: Arc::new(context),
+            context: Arc::new(plan.context(server, &Arc::new(Common::new()), watcher)),
             phase,
             rooms: Vec::new(),
+            feeds: Vec::new(),
             tasks: JoinSet::new(),
             join_started: Instant::now(),
             join_took: Duration::ZERO,
             steady: None,
+            visits: 0,
         }
     }
 
@@ -309,6 +321,7 @@ impl<'a> Run<'a> {
         if self.plan.subscribers > 0 {
             self.join_kind("subscriber", self.plan.subscribers, &feeds).await?;
         }
+        self.feeds = feeds;
         self.join_took = self.join_started.elapsed();
         Ok(())
     }
@@ -360,7 +373,10 @@ impl<'a> Run<'a> {
         let tool = || Usage::read(std::process::id()).unwrap_or_default();
         let (tool_before, usage, counts, start) =
             (tool(), self.usage()?, self.context.common.counts(), Instant::now());
-        tokio::time::sleep(self.plan.duration).await;
+        if self.plan.visitors > 0 {
+            self.visit().await?;
+        }
+        tokio::time::sleep(self.plan.duration.saturating_sub(start.elapsed())).await;
         let (usage_end, counts_end, took) = (self.usage()?, self.context.common.counts(), start.elapsed());
         let tool = tool().since(&tool_before).cpu;
         let targets = self.plan.targets.iter().zip(usage.iter().zip(&usage_end));
@@ -375,6 +391,29 @@ impl<'a> Run<'a> {
         });
         self.phase.send_replace(Phase::Tail);
         tokio::time::sleep(self.plan.tail).await;
+        Ok(())
+    }
+
+    /// Visitors come and go while the others go on.
+    async fn visit(&mut self) -> Result<(), LoadError> {
+        tokio::time::sleep(self.plan.duration / 3).await;
+        let (stop, phase) = watch::channel(Phase::Run);
+        let context = Arc::new(self.plan.context(&self.context.server, &self.context.common, phase));
+        let mut visitors = JoinSet::new();
+        for (at, room) in self.rooms.iter().enumerate() {
+            for number in 0..self.plan.visitors {
+                let (sender, _receiver) = mpsc::channel(1);
+                let role = Role::Subscriber { feeds: self.feeds[at].clone() };
+                let seed = self.plan.seed ^ !u64::from(number);
+                visitors.spawn(participate(Arc::clone(&context), Arc::clone(room), at, role, seed, sender));
+            }
+        }
+        tokio::time::sleep(self.plan.duration / 3).await;
+        stop.send_replace(Phase::Stop);
+        while let Some(outcome) = visitors.join_next().await {
+            let outcome = outcome?;
+            self.visits += u32::from(outcome.error.is_none() && outcome.verifier.has_received());
+        }
         Ok(())
     }
 
@@ -398,13 +437,15 @@ impl<'a> Run<'a> {
         }
         let send_drops = self.context.common.send_drops.load(std::sync::atomic::Ordering::Relaxed);
         let participants = self.rooms.len() as u32 * (self.plan.publishers + self.plan.subscribers);
-        Ok(report::sum_up(
+        let mut report = report::sum_up(
             participants,
             self.join_took,
             self.steady,
             &outcomes,
             &sent,
             (send_drops, receive_drops),
-        ))
+        );
+        report.visits = self.visits;
+        Ok(report)
     }
 }

@@ -47,6 +47,11 @@ const WORKER_COUNTERS: &[WorkerCounter] = &[
     ("worker_commands", "Commands carried out", |at| at.counters.commands),
     ("worker_cpu_nanoseconds", "CPU time of the worker's thread, user and system", |at| at.counters.cpu_ns),
     ("worker_allocations", "Memory allocations of the worker's thread", |at| at.counters.allocations),
+    (
+        "worker_packet_allocations",
+        "Of these, in the way of a packet: 0 once rings and lists have grown",
+        |at| at.counters.packet_allocations,
+    ),
     ("worker_unknown_datagrams", "Datagrams of no known protocol", |at| at.report.unknown_kind),
     ("worker_stun_refused", "STUN of no peer or with wrong credentials", |at| at.report.stun_refused),
     ("worker_dtls_refused", "DTLS from unproven addresses or over the rate", |at| at.report.dtls_refused),

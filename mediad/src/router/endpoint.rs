@@ -16,6 +16,7 @@ use crate::rtcp::twcc;
 use crate::transport::lease::{Lease, RTCP_INDEX_END, RtcpLease, RtcpNonce};
 use crate::transport::spec::{CodecSpec, EndpointSpec, ExtensionIds, Flow};
 use crate::transport::srtp::{Opener, Sealer};
+use crate::worker::syscall::prefetch;
 
 /// Keys, address and counters of the way to one peer.
 #[derive(Debug)]
@@ -116,6 +117,16 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Has what a packet to a leg needs in the core's cache soon.
+    pub(super) fn prefetch(&self, leg: u16) {
+        if let Some(leg) = self.legs.get(usize::from(leg)) {
+            prefetch(leg);
+        }
+        if let Some(sealer) = &self.link.sealer {
+            sealer.prefetch();
+        }
+    }
+
     /// The leg of a slot.
     pub(super) fn leg_of(&self, slot: u16, kind: MediaKind) -> Option<usize> {
         self.legs.iter().position(|leg| leg.slot == slot && leg.kind == kind)

@@ -18,7 +18,7 @@ use crate::rtcp::{Block, Builder};
 use crate::transport::srtp;
 
 /// Buffers that are used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Scratch {
     /// Packets of a beginning, in order, and their bytes.
     packets: Vec<Pending>,
@@ -26,6 +26,18 @@ pub(super) struct Scratch {
     /// Sequence numbers to ask for.
     lost: Vec<u16>,
     blocks: Vec<Block>,
+}
+
+impl Default for Scratch {
+    /// Room for a whole beginning; the system gives the pages when they are used.
+    fn default() -> Self {
+        Self {
+            packets: Vec::with_capacity(REPLAY_PACKETS_MAX as usize),
+            bytes: Vec::with_capacity(REPLAY_PACKETS_MAX as usize * REPLAY_PACKET_BYTES + PACKET_BYTES_MAX),
+            lost: Vec::with_capacity(LOST_MAX),
+            blocks: Vec::with_capacity(BLOCKS),
+        }
+    }
 }
 
 /// How far the media of a turn were flushed.
@@ -39,6 +51,11 @@ pub(super) struct Cursor {
     subscriber: usize,
 }
 
+/// How many subscribers ahead the memory of one is fetched: first its endpoint, then what that points to. A worker of
+/// many subscribers never has all of them in its core's cache.
+const FAR: usize = 5;
+const NEAR: usize = 2;
+
 /// Packets of one encoding that a subscriber is sent in a row: what one segmentation-offload message carries.
 const CHUNK_PACKETS: usize = crate::egress::SEGMENTS_MAX;
 
@@ -51,6 +68,12 @@ const RTCP_BYTES_MAX: usize = 1200;
 /// A newcomer begins with a key frame from the ring if that and what followed is not more and not older.
 const REPLAY_PACKETS_MAX: u64 = 300;
 const REPLAY_US_MAX: u64 = 700_000;
+
+/// Bytes of a packet of a beginning that room is kept for. Larger ones are the exception, and make room.
+const REPLAY_PACKET_BYTES: usize = 1300;
+
+/// Reception reports of one publisher that room is kept for.
+const BLOCKS: usize = 16;
 
 /// Packets before a late first packet that may belong behind it.
 const REORDER_PACKETS: u64 = 64;
@@ -151,11 +174,22 @@ impl Router {
             Run { key, track, encoding: position, packets, staging: &self.staging, random, sorted: false };
         let longest = packets.iter().map(|packet| packet.end - packet.start).max().unwrap_or(0) as usize;
         let subscribers = &track.encodings[usize::from(position)].subscribers;
+        for at in subscribers.iter().skip(self.cursor.subscriber).take(FAR) {
+            self.endpoints.prefetch(at.endpoint);
+        }
         while let Some(at) = subscribers.get(self.cursor.subscriber) {
             if !batch.has_room(packets.len(), longest + GROWTH_BYTES_MAX) {
                 // A batch that is too small for a portion will not do later either.
                 debug_assert!(!batch.is_empty(), "a batch for {CHUNK_PACKETS} packets is needed");
                 return batch.is_empty();
+            }
+            if let Some(far) = subscribers.get(self.cursor.subscriber + FAR) {
+                self.endpoints.prefetch(far.endpoint);
+            }
+            if let Some(near) = subscribers.get(self.cursor.subscriber + NEAR)
+                && let Some(endpoint) = self.endpoints.at(near.endpoint)
+            {
+                endpoint.prefetch(near.leg);
             }
             self.cursor.subscriber += 1;
             let Some(endpoint) = self.endpoints.at_mut(at.endpoint) else { continue };

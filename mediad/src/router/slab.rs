@@ -3,6 +3,8 @@
 //! Values under small numbers that are used again; each number carries how often it was, so that an old one finds
 //! nothing.
 
+use crate::worker::syscall::prefetch;
+
 /// Key of a [`Slab`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Key {
@@ -68,6 +70,13 @@ impl<T> Slab<T> {
 
     pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.entries.get_mut(slot as usize)?.1.as_mut()
+    }
+
+    /// Has the entry of a number in the core's cache soon.
+    pub(super) fn prefetch(&self, slot: u32) {
+        if let Some(entry) = self.entries.get(slot as usize) {
+            prefetch(entry);
+        }
     }
 
     /// The present key of a number in use.

@@ -182,6 +182,34 @@ pub(super) struct Encoding {
     pub(super) pixels: u32,
     bytes: u64,
     metered: (u64, u64),
+    pace: Pace,
+}
+
+/// How the packets of a frame follow each other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// Of the newest packet.
+    timestamp: u32,
+    arrival_us: u64,
+    /// Time between the packets of a frame, smoothed.
+    gap_us: u64,
+    /// The newest packet ended its frame.
+    ended: bool,
+}
+
+impl Pace {
+    fn note(&mut self, meta: &PacketMeta) {
+        if meta.timestamp == self.timestamp {
+            let gap_us = meta.arrival_us.saturating_sub(self.arrival_us).min(PACE_GAP_US_MAX);
+            self.gap_us = self.gap_us - self.gap_us / 8 + gap_us / 8;
+        }
+        *self = Self {
+            timestamp: meta.timestamp,
+            arrival_us: meta.arrival_us,
+            gap_us: self.gap_us,
+            ended: meta.has(PacketMeta::FRAME_END),
+        };
+    }
 }
 
 impl Encoding {
@@ -208,7 +236,17 @@ impl Encoding {
             pixels: 0,
             bytes: 0,
             metered: (0, 0),
+            pace: Pace::default(),
         }
+    }
+
+    /// Whether the rest of a frame that has begun will be here at once, and many wait for it.
+    pub(super) fn awaits(&self) -> bool {
+        self.kind == MediaKind::Video
+            && !self.pending.is_empty()
+            && !self.pace.ended
+            && self.pace.gap_us <= PACE_GAP_US
+            && self.subscribers.len() >= GATHER_SUBSCRIBERS
     }
 
     /// The publisher sends this encoding under another SSRC.
@@ -245,6 +283,7 @@ impl Encoding {
     /// Puts a packet into the ring.
     pub(super) fn store(&mut self, meta: &PacketMeta, packet: &[u8]) -> RingSeq {
         self.bytes += packet.len() as u64;
+        self.pace.note(meta);
         let size = match self.kind {
             MediaKind::Audio => AUDIO_RING,
             MediaKind::Video => VIDEO_RING,
@@ -358,6 +397,15 @@ const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One second of 50 packets at up to 64 kbit/s, with room for redundancy.
 const AUDIO_RING: RingSize = RingSize { packets: 64, bytes: 16 * 1024 };
 
+/// Packets of a frame that follow each other within this time are worth waiting for. Browsers: 20 microseconds.
+const PACE_GAP_US: u64 = 300;
+
+/// A longer gap is a stall, or even pacing; it counts as much.
+const PACE_GAP_US_MAX: u64 = 2000;
+
+/// For fewer, waiting costs more than it saves.
+const GATHER_SUBSCRIBERS: usize = 6;
+
 /// Bit rates are measured over this time.
 const METER_US: u64 = 900_000;
 
@@ -399,6 +447,33 @@ mod tests {
         assert_eq!((found.choose(u8::MAX, 10), found.choose(0, 10)), (1, 0));
         found.encodings[2].last_us = Some(5_000_000);
         assert_eq!(found.choose(0, 5_000_000), 2);
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_is_awaited_only_where_frames_come_in_bursts() {
+        let mut found = track(&[]);
+        let encoding = &mut found.encodings[0];
+        let leg = LegRef { endpoint: 0, leg: 0 };
+        encoding.subscribers = vec![leg; GATHER_SUBSCRIBERS];
+        let mut frame = |number: u32, gap_us: u64| {
+            let mut awaited = Vec::new();
+            for place in 0..4 {
+                let flags = if place == 3 { PacketMeta::FRAME_END } else { 0 };
+                let arrival_us = u64::from(number) * 33_000 + place * gap_us;
+                let meta =
+                    PacketMeta { timestamp: number * 3000, arrival_us, flags, ..PacketMeta::default() };
+                let ring = encoding.store(&meta, &[0; 100]);
+                encoding.pending.push(Pending { meta, ring, start: 0, end: 100, pad: 0, late: false });
+                awaited.push(encoding.awaits());
+            }
+            encoding.pending.clear();
+            awaited
+        };
+        assert_eq!(frame(1, 20), [true, true, true, false]);
+        (2..9).for_each(|number| drop(frame(number, 8000)));
+        assert_eq!(frame(9, 8000), [false; 4], "evenly paced");
+        (10..20).for_each(|number| drop(frame(number, 20)));
+        assert_eq!(frame(20, 20), [true, true, true, false], "in bursts again");
     }
 
     #[test]

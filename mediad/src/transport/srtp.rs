@@ -6,6 +6,7 @@
 
 mod cipher;
 mod keys;
+#[cfg(debug_assertions)]
 mod ledger;
 mod opener;
 #[cfg(test)]
@@ -13,11 +14,13 @@ mod tests;
 mod window;
 
 pub use keys::{MasterKey, Profile, SrtpKeys};
+#[cfg(debug_assertions)]
 pub use ledger::Ledger;
 pub use opener::{Opened, OpenedRtcp, Opener, RxStream, SOURCES_MAX};
 
 use self::cipher::{Cipher, Protocol};
 use super::lease::{Nonce, RtcpNonce};
+use crate::worker::syscall::prefetch;
 
 /// Bytes that must be free behind a packet that is to be sealed, whatever the profile.
 pub const OVERHEAD_BYTES_MAX: usize = cipher::TAG_BYTES_MAX + RTCP_TRAILER_BYTES;
@@ -84,15 +87,20 @@ impl Sealer {
         }
     }
 
-    /// Checks nonces against a ledger that other sealers of the same key check too (tests of take-overs). Without
-    /// effect in release builds.
+    /// Checks nonces against a ledger that other sealers of the same key check too (tests of take-overs).
+    #[cfg(debug_assertions)]
     #[must_use]
     pub fn with_ledger(mut self, ledger: &Ledger) -> Self {
-        #[cfg(debug_assertions)]
         ledger.clone_into(&mut self.ledger);
-        #[cfg(not(debug_assertions))]
-        let _ = (&mut self, ledger);
         self
+    }
+
+    /// Has the keys for RTP in the core's cache soon.
+    pub fn prefetch(&self) {
+        match &self.rtp {
+            Cipher::Gcm(gcm) => prefetch(&**gcm),
+            Cipher::Cm(cm) => prefetch(&**cm),
+        }
     }
 
     /// Agreed profile.

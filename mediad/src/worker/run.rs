@@ -5,6 +5,7 @@
 //! the engine's business; it is pure and knows neither clock nor socket.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -33,8 +34,15 @@ const POST_INTERVAL: Duration = Duration::from_millis(250);
 /// How much later than wanted a wait may end.
 const TIMER_SLACK: Duration = Duration::from_micros(5);
 
-/// Datagrams sent in a turn, on average, from which on [`Seat::gather`] pays.
-const GATHER_FROM: u64 = 12;
+/// Waits for the rest of a frame in one turn; each is [`Seat::gather`] long.
+const GATHERS_PER_TURN: usize = 4;
+
+/// A receive call that brings so many messages shows a worker that is late already: it does not wait for more.
+const GATHER_BELOW: usize = RECEIVE_MESSAGES / 2;
+
+/// RTCP that comes while there is much of it waits at most so long: then a batch of it costs one turn. Repairs wait
+/// longer for the way there and back.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long a full send buffer is waited for.
 const SEND_PATIENCE: Duration = Duration::from_millis(1);
@@ -57,6 +65,16 @@ pub trait Engine {
 
     /// Hands over what is to be sent, one filled area after the other.
     fn flush(&mut self, now: Instant, wire: &mut impl Wire);
+
+    /// What was taken in is a part of something whose rest is about to come, and better sent as a whole.
+    fn awaits(&self) -> bool {
+        false
+    }
+
+    /// Allocations so far that no packet of media caused, other than in [`command`](Self::command).
+    fn other_allocations(&self) -> u64 {
+        0
+    }
 
     /// Time until [`tick`](Self::tick) is wanted.
     fn next_in(&self, now: Instant) -> Option<Duration>;
@@ -184,8 +202,8 @@ pub struct Seat {
     pub index: usize,
     /// Core that it is bound to.
     pub core: Option<usize>,
-    /// How long a busy worker waits after the first datagram for those that follow. The packets of a frame leave a
-    /// browser 20 microseconds apart; taken in together, they leave as one segmented message to each subscriber.
+    /// How long a worker waits for the rest of a frame, up to four times. The packets of a frame leave a browser 20
+    /// microseconds apart; taken in together, they leave as one segmented message to each subscriber.
     pub gather: Duration,
 }
 
@@ -240,6 +258,9 @@ impl Drop for EndWithProcess {
 struct Loop<E: Engine> {
     engine: E,
     receive: ReceiveBatch,
+    feedback: ReceiveBatch,
+    /// RTCP is not looked at before.
+    feedback_at: Instant,
     egress: Egress,
     commands: Receiver<E::Command>,
     waker: Arc<Waker>,
@@ -248,8 +269,8 @@ struct Loop<E: Engine> {
     counters: LoopCounters,
     snapshot: Snapshot<E::Report>,
     post_at: Instant,
-    /// Datagrams sent in a turn, moving average times 8.
-    sent_per_turn: u64,
+    /// Allocations of the thread's start and of commands.
+    other_allocations: u64,
 }
 
 /// The sending half of the socket.
@@ -286,6 +307,8 @@ impl<E: Engine> Loop<E> {
         Self {
             engine,
             receive: ReceiveBatch::new(),
+            feedback: ReceiveBatch::new(),
+            feedback_at: clock(),
             egress: Egress {
                 socket,
                 batch,
@@ -299,15 +322,19 @@ impl<E: Engine> Loop<E> {
             counters: LoopCounters::default(),
             snapshot: Snapshot::default(),
             post_at: clock(),
-            sent_per_turn: 0,
+            other_allocations: 0,
         }
     }
 
     fn run(mut self, gather: Duration) {
         let mut now = clock();
+        let mut ready = true;
+        self.other_allocations = syscall::thread_allocations();
         while self.carry_out_commands(now) {
-            let sent_before = self.egress.counters.datagrams_out;
-            self.take_datagrams(now);
+            if ready {
+                self.take_datagrams(now, gather);
+            }
+            self.take_feedback(now);
             self.engine.tick(now);
             self.engine.flush(now, &mut self.egress);
             self.counters.turns += 1;
@@ -317,20 +344,36 @@ impl<E: Engine> Loop<E> {
             if end >= self.post_at {
                 self.post(end);
             }
-            let sent = self.egress.counters.datagrams_out - sent_before;
-            self.sent_per_turn = self.sent_per_turn - self.sent_per_turn / 8 + sent;
-            let wait = self.engine.next_in(end).unwrap_or(IDLE_WAIT).min(IDLE_WAIT);
-            let readable = syscall::wait_readable(&self.egress.socket, &self.waker.alarm, wait);
-            if readable && self.sent_per_turn >= 8 * GATHER_FROM && !gather.is_zero() {
-                std::thread::sleep(gather);
-            }
+            ready = self.wait(end);
             now = clock();
+        }
+    }
+
+    /// Waits until there is something to do. True when it is media, or anything else but RTCP.
+    fn wait(&self, now: Instant) -> bool {
+        let wait = self.engine.next_in(now).unwrap_or(IDLE_WAIT).min(IDLE_WAIT);
+        let (socket, alarm) = (self.egress.socket.as_fd(), self.waker.alarm.as_fd());
+        let rest = self.feedback_at.saturating_duration_since(now);
+        match self.egress.socket.feedback() {
+            Some(feedback) if rest.is_zero() => {
+                let [ready, ..] = syscall::wait_readable([socket, alarm, feedback.as_fd()], wait);
+                ready
+            }
+            Some(_) => syscall::wait_readable([socket, alarm], wait.min(rest))[0],
+            None => syscall::wait_readable([socket, alarm], wait)[0],
         }
     }
 
     /// False when all handles are gone.
     fn carry_out_commands(&mut self, now: Instant) -> bool {
         self.waker.clear();
+        let before = syscall::thread_allocations();
+        let goes_on = self.carry_out_some(now);
+        self.other_allocations += syscall::thread_allocations() - before;
+        goes_on
+    }
+
+    fn carry_out_some(&mut self, now: Instant) -> bool {
         for _ in 0..COMMANDS_PER_TURN {
             match self.commands.try_recv() {
                 Ok(command) => {
@@ -346,7 +389,8 @@ impl<E: Engine> Loop<E> {
         true
     }
 
-    fn take_datagrams(&mut self, mut now: Instant) {
+    fn take_datagrams(&mut self, mut now: Instant, gather: Duration) {
+        let mut gathers = if gather.is_zero() { 0 } else { GATHERS_PER_TURN };
         for _ in 0..RECEIVES_PER_TURN {
             let messages = match self.receive.receive(&self.egress.socket) {
                 Ok(messages) => messages,
@@ -358,13 +402,13 @@ impl<E: Engine> Loop<E> {
             if messages == 0 {
                 return;
             }
-            let (engine, counters) = (&mut self.engine, &mut self.counters);
-            counters.messages_in += messages as u64;
-            self.receive.for_each(messages, |source, bytes| {
-                counters.datagrams_in += 1;
-                counters.bytes_in += bytes.len() as u64;
-                engine.datagram(now, source, bytes);
-            });
+            hand_over(&mut self.receive, messages, now, &mut self.engine, &mut self.counters);
+            if gathers > 0 && messages < GATHER_BELOW && self.engine.awaits() {
+                gathers -= 1;
+                std::thread::sleep(gather);
+                now = clock();
+                continue;
+            }
             self.engine.flush(now, &mut self.egress);
             if messages < RECEIVE_MESSAGES {
                 return;
@@ -373,23 +417,60 @@ impl<E: Engine> Loop<E> {
         }
     }
 
+    /// Takes the RTCP of the last milliseconds in. What it leads to is sent at the end of the turn.
+    fn take_feedback(&mut self, now: Instant) {
+        let Some(socket) = self.egress.socket.feedback().filter(|_| now >= self.feedback_at) else { return };
+        for _ in 0..RECEIVES_PER_TURN {
+            let Ok(messages) = self.feedback.receive(socket) else {
+                self.counters.receive_errors += 1;
+                return;
+            };
+            if messages == 0 {
+                return;
+            }
+            self.feedback_at = now + FEEDBACK_INTERVAL;
+            hand_over(&mut self.feedback, messages, now, &mut self.engine, &mut self.counters);
+            if messages < RECEIVE_MESSAGES {
+                return;
+            }
+        }
+    }
+
     fn post(&mut self, now: Instant) {
         self.post_at = now + POST_INTERVAL;
         let sent = self.egress.counters;
+        let allocations = syscall::thread_allocations();
         self.snapshot.counters = LoopCounters {
             datagrams_out: sent.datagrams_out,
             bytes_out: sent.bytes_out,
             messages_out: sent.messages_out,
             send_calls: sent.send_calls,
             refused_out: sent.refused_out,
-            drops_in: u64::from(self.receive.drops()),
+            drops_in: u64::from(self.receive.drops()) + u64::from(self.feedback.drops()),
             cpu_ns: u64::try_from(syscall::thread_cpu().as_nanos()).unwrap_or(u64::MAX),
-            allocations: syscall::thread_allocations(),
+            allocations,
+            packet_allocations: allocations - self.other_allocations - self.engine.other_allocations(),
             ..self.counters
         };
         self.engine.report(&mut self.snapshot.report);
         self.board.post(&mut self.snapshot);
     }
+}
+
+/// Gives what one receive call brought to the engine.
+fn hand_over(
+    batch: &mut ReceiveBatch,
+    messages: usize,
+    now: Instant,
+    engine: &mut impl Engine,
+    counters: &mut LoopCounters,
+) {
+    counters.messages_in += messages as u64;
+    batch.for_each(messages, |source, bytes| {
+        counters.datagrams_in += 1;
+        counters.bytes_in += bytes.len() as u64;
+        engine.datagram(now, source, bytes);
+    });
 }
 
 fn clock() -> Instant {

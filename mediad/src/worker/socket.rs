@@ -2,10 +2,13 @@
 //!
 //! Each worker has its own port (base + index), so that the candidate told to a client names its worker; or all share
 //! one port, where a firewall lets no more through.
+//!
+//! A worker's own port has two sockets: RTCP comes in at the second one. A hundred subscribers report a thousand times a
+//! second; nothing of it is as urgent as media, so it need not end the worker's wait each time.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::syscall::{self, SocketOption};
 
@@ -16,6 +19,8 @@ const BUFFER_BYTES: i32 = 4 << 20;
 #[derive(Debug)]
 pub struct MediaSocket {
     socket: UdpSocket,
+    /// Receives RTCP.
+    feedback: Option<UdpSocket>,
     local: SocketAddr,
     v6: bool,
 }
@@ -63,17 +68,9 @@ impl MediaSocket {
     pub fn open(address: SocketAddr, sharing: Sharing) -> Result<Self, SocketError> {
         let v6 = address.is_ipv6();
         let other = |source| SocketError::Open { address, source };
-        let descriptor = syscall::open_udp(v6).map_err(other)?;
+        let descriptor = open_socket(v6).map_err(other)?;
         if sharing == Sharing::Shared {
             syscall::set_option(&descriptor, SocketOption::ReusePort, 1).map_err(other)?;
-        }
-        grow(&descriptor, SocketOption::ReceiveBufferForce, SocketOption::ReceiveBuffer);
-        grow(&descriptor, SocketOption::SendBufferForce, SocketOption::SendBuffer);
-        // Without these two the socket works, only dearer and with the drops unknown.
-        for option in [SocketOption::Coalesce, SocketOption::CountDrops] {
-            if let Err(error) = syscall::set_option(&descriptor, option, 1) {
-                tracing::warn!(?option, %error, "the kernel lacks a socket option");
-            }
         }
         syscall::bind(&descriptor, address, v6).map_err(|source| match source.raw_os_error() {
             Some(libc::EADDRINUSE) => SocketError::InUse { address },
@@ -82,7 +79,19 @@ impl MediaSocket {
         })?;
         let socket = UdpSocket::from(descriptor);
         let local = socket.local_addr().map_err(other)?;
-        Ok(Self { socket, local, v6 })
+        let feedback = match sharing {
+            Sharing::Own => open_feedback(&socket, local, v6)
+                .inspect_err(|error| tracing::warn!(%error, "RTCP has no socket of its own: it costs more"))
+                .ok(),
+            Sharing::Shared => None,
+        };
+        Ok(Self { socket, feedback, local, v6 })
+    }
+
+    /// The socket where RTCP comes in, if not at this one.
+    #[must_use]
+    pub const fn feedback(&self) -> Option<&UdpSocket> {
+        self.feedback.as_ref()
     }
 
     /// Where it is bound, with the port that the kernel chose for port 0.
@@ -110,6 +119,30 @@ impl AsFd for MediaSocket {
     }
 }
 
+fn open_socket(v6: bool) -> io::Result<OwnedFd> {
+    let descriptor = syscall::open_udp(v6)?;
+    grow(&descriptor, SocketOption::ReceiveBufferForce, SocketOption::ReceiveBuffer);
+    grow(&descriptor, SocketOption::SendBufferForce, SocketOption::SendBuffer);
+    // Without these two the socket works, only dearer and with the drops unknown.
+    for option in [SocketOption::Coalesce, SocketOption::CountDrops] {
+        if let Err(error) = syscall::set_option(&descriptor, option, 1) {
+            tracing::warn!(?option, %error, "the kernel lacks a socket option");
+        }
+    }
+    Ok(descriptor)
+}
+
+/// The second socket of a port. The first one was bound alone, so nobody else has the port, and who tries to bind it without
+/// the option for sharing still learns that it is in use.
+fn open_feedback(first: &UdpSocket, local: SocketAddr, v6: bool) -> io::Result<UdpSocket> {
+    let second = open_socket(v6)?;
+    syscall::set_option(first, SocketOption::ReusePort, 1)?;
+    syscall::set_option(&second, SocketOption::ReusePort, 1)?;
+    syscall::bind(&second, local, v6)?;
+    syscall::divert_rtcp(&second)?;
+    Ok(UdpSocket::from(second))
+}
+
 /// Takes the size that the kernel grants: forced with the right to it, else up to the system's limit.
 fn grow(descriptor: &impl AsFd, forced: SocketOption, plain: SocketOption) {
     let result = syscall::set_option(descriptor, forced, BUFFER_BYTES)
@@ -121,6 +154,8 @@ fn grow(descriptor: &impl AsFd, forced: SocketOption, plain: SocketOption) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -129,6 +164,31 @@ mod tests {
         let error = MediaSocket::open(first.local(), Sharing::Own).unwrap_err();
         assert!(matches!(error, SocketError::InUse { address } if address == first.local()), "{error}");
         assert!(error.to_string().contains(&first.local().port().to_string()));
+    }
+
+    #[test]
+    fn rtcp_comes_in_at_a_socket_of_its_own() {
+        let socket = MediaSocket::open("127.0.0.1:0".parse().unwrap(), Sharing::Own).unwrap();
+        let feedback = socket.feedback().expect("a second socket");
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let expect: [(&[u8], bool); 8] = [
+            (&[0x80, 200, 0], true),
+            (&[0xbf, 223, 0], true),
+            (&[0x80, 96, 0], false),
+            (&[0x80, 224, 0], false),
+            (&[0x40, 200, 0], false),
+            (&[0x00, 200, 0], false),
+            (&[0x80], false),
+            (&[22, 254, 253], false),
+        ];
+        for (bytes, is_feedback) in expect {
+            client.send_to(bytes, socket.local()).unwrap();
+            let second = Duration::from_secs(5);
+            let ready = syscall::wait_readable([socket.as_fd(), feedback.as_fd()], second);
+            assert_eq!(ready, [!is_feedback, is_feedback], "{bytes:?}");
+            let from = if is_feedback { feedback } else { &socket.socket };
+            assert_eq!(from.recv(&mut [0; 100]).unwrap(), bytes.len());
+        }
     }
 
     #[test]

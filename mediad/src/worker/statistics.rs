@@ -37,6 +37,9 @@ pub struct LoopCounters {
     pub cpu_ns: u64,
     /// Allocations of the thread.
     pub allocations: u64,
+    /// Of these, what receiving, forwarding, repairing and reporting packets cost: all but the thread's start, commands, ICE,
+    /// DTLS and events.
+    pub packet_allocations: u64,
     /// Time from wake-up to the next wait.
     pub lag: Histogram,
 }

@@ -3,6 +3,7 @@
 //! One participant: a peer connection of the `rtc` crate on a socket of its own, its media sources, what it received.
 //! All transport (ICE, DTLS, SRTP, RTCP, retransmission) is the crate's; this file moves bytes and packets.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use mediad::worker::syscall::{ReceiveBatch, SocketOption, set_option};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rtc::peer_connection::RTCPeerConnection;
@@ -32,6 +34,7 @@ use rtc::sdp::extmap::{AUDIO_LEVEL_URI, SDES_MID_URI};
 use rtc::shared::error::Error;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::statistics::StatsSelector;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::engine::{Profile, codec_kind, peer_connection, track};
@@ -41,8 +44,6 @@ use super::pace::{Pacing, Schedule};
 use super::packet::{self, FramePlace, Kind, Stamp};
 use super::verify::{SentFlow, Verifier};
 
-/// Datagrams taken from the socket in one turn.
-const RECEIVE_BATCH: usize = 64;
 /// Asked of the kernel for each socket; it gives what `net.core.rmem_max` allows.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// The MID is sent in the first packets of a flow, as browsers do until the receiver has reported.
@@ -51,6 +52,11 @@ const MID_PACKETS: u64 = 100;
 const HEADER_BYTES: usize = 20;
 /// When nothing else is due.
 const IDLE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Room for what one call receives; a peer has it between two waits only.
+    static RECEIVE: RefCell<ReceiveBatch> = RefCell::default();
+}
 
 /// What all peers of a run share.
 #[derive(Debug)]
@@ -225,6 +231,7 @@ impl Peer {
         let socket = UdpSocket::bind((settings.local_ip, 0)).await?;
         // A stalled machine shall not look like a server that loses packets.
         socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        set_option(&socket, SocketOption::Coalesce, 1)?;
         let local = socket.local_addr()?;
         common.note_port(local.port());
         let connection = peer_connection(Instant::now(), settings.profile, settings.audio)?;
@@ -437,18 +444,31 @@ impl Peer {
         until.map_or(wake, |until| wake.min(until))
     }
 
+    /// Takes what waits at the socket, several datagrams with each call, and those that left the server as one message as
+    /// one: on loopback, splitting it is the receiving half's work and would be counted as the sender's.
     fn receive(&mut self) -> Result<(), PeerError> {
-        let mut buffer = [0; 2_048];
-        for _ in 0..RECEIVE_BATCH {
-            let (length, from) = match self.socket.try_recv_from(&mut buffer) {
-                Ok(got) => got,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // A port that is gone answers with ICMP; ICE decides what that means.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-                Err(error) => return Err(error.into()),
+        let mut datagrams = Vec::new();
+        RECEIVE.with_borrow_mut(|batch| {
+            let take = || match batch.receive(&self.socket)? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                messages => Ok(messages),
             };
-            let datagram = &buffer[..length];
-            if self.loses(datagram) {
+            match self.socket.try_io(Interest::READABLE, take) {
+                Ok(messages) => batch.for_each(messages, |from, datagram| {
+                    datagrams.push((from, BytesMut::from(&*datagram)));
+                }),
+                // A port that is gone answers with ICMP; ICE decides what that means.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })?;
+        for (from, message) in datagrams {
+            if self.loses(&message) {
                 continue;
             }
             let now = Instant::now();
@@ -458,11 +478,7 @@ impl Peer {
                 ecn: None,
                 transport_protocol: TransportProtocol::UDP,
             };
-            if self
-                .connection
-                .handle_read(TaggedBytesMut { now, transport, message: BytesMut::from(datagram) })
-                .is_err()
-            {
+            if self.connection.handle_read(TaggedBytesMut { now, transport, message }).is_err() {
                 self.input_errors += 1;
             }
             self.drain(now)?;

@@ -60,6 +60,8 @@ pub struct Report {
     pub participants: u32,
     /// Those that did.
     pub joined: u32,
+    /// Visitors that came, received and went.
+    pub visits: u32,
     /// From the first join to the last one.
     pub join_took: Duration,
     /// Time of each join, to a connected transport.

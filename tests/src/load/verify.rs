@@ -108,6 +108,12 @@ impl Verifier {
         self.flows.get(&(publisher, kind))
     }
 
+    /// Whether anything came.
+    #[must_use]
+    pub(super) fn has_received(&self) -> bool {
+        self.flows.values().any(|flow| flow.received > 0)
+    }
+
     /// When the first packet of each flow came.
     pub(super) fn first_arrivals_ns(&self) -> impl Iterator<Item = u64> {
         self.flows.values().map(|flow| flow.first_ns)

@@ -238,6 +238,7 @@ fn sources_are_bounded() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 fn a_successor_goes_on_from_the_saved_indexes() {
     let keys = keys(Profile::AeadAes128Gcm);
     let peer = mirrored(&keys);
