@@ -281,6 +281,9 @@ impl Core {
             Op::ConnectionDelete { session, connection } => {
                 self.connection_delete(req, &session, &connection);
             }
+            Op::ConnectionUpdate { session, connection, role, record } => {
+                self.connection_update(req, &session, &connection, role, record);
+            }
             Op::NodeDrain { node, on } => self.node_drain(req, &node, on),
             Op::RecordingDelete { recording } => self.recording_delete(req, &recording),
             Op::RecordingStart { session, properties } => self.recording_start(req, &session, properties),
@@ -333,6 +336,7 @@ impl Core {
             }
             Op::ConnectionCreate { .. }
             | Op::ConnectionDelete { .. }
+            | Op::ConnectionUpdate { .. }
             | Op::NodeDrain { .. }
             | Op::RecordingDelete { .. }
             | Op::RecordingStart { .. }

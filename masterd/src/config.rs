@@ -77,9 +77,6 @@ pub struct Api {
     pub framework_errors: FrameworkErrors,
     /// Paths of older OpenVidu clients.
     pub deprecated_paths: bool,
-    /// Who offers what OpenVidu's browser clients receive: `mediasoup` (the server, with simulcast) or `kurento` (the
-    /// client).
-    pub media_server: MediaServer,
 }
 
 impl Default for Api {
@@ -89,7 +86,6 @@ impl Default for Api {
             edition: Edition::default(),
             framework_errors: FrameworkErrors::default(),
             deprecated_paths: true,
-            media_server: MediaServer::default(),
         }
     }
 }
@@ -270,6 +266,9 @@ pub struct Webrtc {
     /// Given to clients whose connection names none: `"stun:host:port"`, `"turn:host,username=u,credential=c"` or
     /// `"turn:host,staticAuthSecret=s"`.
     pub ice_servers: Vec<String>,
+    /// Who offers what OpenVidu's browser clients receive: `mediasoup` (the server, with simulcast) or `kurento` (the
+    /// client).
+    pub media_server: MediaServer,
     /// OpenVidu's browser clients that say nothing of it publish in several resolutions.
     pub simulcast: bool,
 }
@@ -370,7 +369,7 @@ pub fn check(loaded: &Loaded<Raw>, environment: &BTreeMap<String, String>) -> Re
         ice_servers,
         recordings,
         behind_proxy: certificate == Certificate::Off,
-        media_server: raw.api.media_server,
+        media_server: raw.webrtc.media_server,
         video_simulcast: raw.webrtc.simulcast,
     };
     Ok(Settings {

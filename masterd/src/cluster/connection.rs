@@ -9,6 +9,7 @@ use common::wire::node::Permit;
 use super::Core;
 use super::input::ViewerEnd;
 use super::model::{Purpose, Timer};
+use super::op::socket::ConnectionProperty;
 use super::op::{ClientInfo, ConnectionRole, Fact, Reason, Refusal, Reply, RequestId, ViewerId};
 use super::record::{Admission, RecordKey};
 use crate::limits::CLIENT_TEXT_BYTES_MAX;
@@ -159,8 +160,53 @@ impl Core {
         }
     }
 
-    /// Tells the session's node what a connection may do, once for each home of the session.
+    /// The application changes what a connection may do; its client is told of what really changed.
+    pub(crate) fn connection_update(
+        &mut self,
+        req: RequestId,
+        session: &str,
+        connection: &str,
+        role: Option<ConnectionRole>,
+        record: Option<bool>,
+    ) {
+        let key = match self.find_connection(session, connection) {
+            Ok(key) => key,
+            Err(refusal) => return self.refuse(req, refusal),
+        };
+        let Some(live) = self.connections.get_mut(&key) else { return };
+        let (name, session) = (live.record.name.clone(), live.record.session);
+        let (active, properties) = (live.record.active.is_some(), &mut live.record.properties);
+        let mut changes = Vec::new();
+        if let Some(role) = role.filter(|role| *role != properties.role) {
+            properties.role = role;
+            changes.push(ConnectionProperty::Role(role));
+        }
+        if let Some(record) = record.filter(|record| *record != properties.record) {
+            properties.record = record;
+            changes.push(ConnectionProperty::Record(record));
+        }
+        if !changes.is_empty() {
+            self.dirty.insert(RecordKey::Connection(key));
+            self.rosters.insert(session);
+        }
+        if active {
+            for property in changes {
+                let fact = Fact::ConnectionChanged { connection: name.clone(), property };
+                self.emit_to(session, Some(vec![name.clone()]), fact);
+            }
+            if let Some(live) = self.connections.get_mut(&key) {
+                live.permitted = None;
+            }
+            self.permit(key);
+        }
+        let view = self.connection_view(key);
+        self.reply(req, view.map_or(Reply::Done, |view| Reply::Connection(Box::new(view))));
+    }
+
+    /// Tells the session's node what a connection may do, once for each home of the session and each change.
     pub(crate) fn permit(&mut self, key: ConnectionKey) {
+        // What it publishes when its role is taken goes on until it ends.
+        let is_publishing = self.is_publishing(key);
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let session = connection.record.session;
         let Some(home) = self.sessions.get(&session).and_then(|it| it.record.home) else { return };
@@ -170,7 +216,7 @@ impl Core {
         connection.permitted = Some(home.generation);
         let publish = match connection.record.properties.role {
             ConnectionRole::Moderator | ConnectionRole::Publisher => true,
-            ConnectionRole::Subscriber => false,
+            ConnectionRole::Subscriber => is_publishing,
         };
         let permit = Permit {
             session,

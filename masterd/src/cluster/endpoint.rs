@@ -130,7 +130,7 @@ impl Core {
     }
 
     /// The connection has a stream or is about to have one.
-    fn is_publishing(&self, key: ConnectionKey) -> bool {
+    pub(crate) fn is_publishing(&self, key: ConnectionKey) -> bool {
         let Some(connection) = self.connections.get(&key) else { return false };
         let open =
             connection.endpoints.iter().filter_map(|it| self.endpoints.get(it)).map(|it| it.record.kind);

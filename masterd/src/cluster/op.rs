@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::id::{DecisionKey, EventSeq, NodeKey, RecordingKey, SessionKey};
 use common::wire::node::{MediaKind, NodeError, SlotGap};
 
-use self::socket::{JoinedView, SocketOp, StreamProperty};
+use self::socket::{ConnectionProperty, JoinedView, SocketOp, StreamProperty};
 
 /// Pairs an operation with its reply. Made by the face.
 pub type RequestId = u64;
@@ -53,6 +53,17 @@ pub enum Op {
         session: String,
         /// Public name.
         connection: String,
+    },
+    /// By the application: change what a connection may do. [`Reply::Connection`].
+    ConnectionUpdate {
+        /// Public name.
+        session: String,
+        /// Public name.
+        connection: String,
+        /// Its new role.
+        role: Option<ConnectionRole>,
+        /// Whether it is recorded from now on.
+        record: Option<bool>,
     },
     /// By bearer: publish with this offer (WHIP). Admits the connection at its first use. [`Reply::Endpoint`].
     Publish {
@@ -900,6 +911,13 @@ pub enum Fact {
         duration_ms: u64,
         /// Its publisher leaves the session: that event follows.
         leaving: bool,
+    },
+    /// A connection may do something else. For itself.
+    ConnectionChanged {
+        /// Its name.
+        connection: String,
+        /// What.
+        property: ConnectionProperty,
     },
     /// A stream has another property.
     StreamChanged {

@@ -512,6 +512,7 @@ pub(super) fn show(what: &Fact) -> String {
             let gap = gap.map_or_else(String::new, |gap| format!(" {gap:?}"));
             format!("slot {connection} {kind:?}{slot} {what}{gap}")
         }
+        Fact::ConnectionChanged { connection, property } => format!("changed {connection} {property:?}"),
         Fact::StreamChanged { connection, property, .. } => format!("changed {connection} {property:?}"),
         Fact::Transport { connection, state, .. } => format!("transport {connection} {state}"),
         Fact::Signal { from, kind, data } => format!("signal {from:?} {kind} {data}"),

@@ -10,14 +10,16 @@ use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use serde_json::{Map, Value, json};
 
-use super::Face;
 use super::body::JsonBody;
 use super::error::{ApiError, Place};
 use super::fields::{FieldError, Fields, undefined, wrong};
 use super::ice::IceSource;
 use super::json::{Pending, role, role_of};
 use super::sessions::{flag, pending};
-use crate::cluster::op::{Actor, ConnectionProperties, ConnectionView, IceServer, Op, Query, Reply};
+use super::{Edition, Face};
+use crate::cluster::op::{
+    Actor, ConnectionProperties, ConnectionRole, ConnectionView, IceServer, Op, Query, Reply,
+};
 
 /// `POST /sessions/<id>/connection`.
 pub async fn create(
@@ -103,6 +105,39 @@ pub async fn read(
         }
         other => Err(place.unexpected(&other, StatusCode::BAD_REQUEST)),
     }
+}
+
+/// `PATCH /sessions/<id>/connection/<connection>`: `role` and `record`. Who is unknown goes before what is wrong.
+pub async fn change(
+    State(face): State<Face>,
+    Path((session, connection)): Path<(String, String)>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    if face.settings().edition == Edition::Ce {
+        return Err(ApiError::Framework(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    let place = face.place(&format!("/sessions/{session}/connection"));
+    let query = Query::Connection { session: session.clone(), connection: connection.clone() };
+    match face.core().query(Actor::App, query).await.map_err(|error| place.call(&error))? {
+        Reply::Connection(_) => {}
+        other => return Err(place.unexpected(&other, StatusCode::NOT_FOUND)),
+    }
+    let body = body.ok_or(ApiError::Framework(StatusCode::BAD_REQUEST))?;
+    let (role, record) = changes(Fields(&body)).map_err(|error| place.field(error))?;
+    let op = Op::ConnectionUpdate { session, connection, role, record };
+    match face.core().op(Actor::App, op).await.map_err(|error| place.call(&error))? {
+        Reply::Connection(view) => {
+            let url = face.settings().websocket_url();
+            Ok(Json(face.style(&url).connection(&view)).into_response())
+        }
+        other => Err(place.unexpected(&other, StatusCode::NOT_FOUND)),
+    }
+}
+
+fn changes(fields: Fields<'_>) -> Result<(Option<ConnectionRole>, Option<bool>), FieldError> {
+    let role = fields.string("role")?;
+    let role = role.map(|text| role_of(text).ok_or_else(|| undefined("role", text))).transpose()?;
+    Ok((role, fields.boolean("record")?))
 }
 
 /// `DELETE /sessions/<id>/connection/<connection>`.

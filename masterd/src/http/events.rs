@@ -23,7 +23,7 @@ use super::error::{ApiError, Problem, refused};
 use super::json::{media, reason, recording_event, role, status};
 use super::{Edition, Face, Peer, query_value};
 use crate::cluster::ViewerEnd;
-use crate::cluster::op::socket::StreamProperty;
+use crate::cluster::op::socket::{ConnectionProperty, StreamProperty};
 use crate::cluster::op::{Actor, ClientInfo, Event, Fact, Query, Reply};
 use crate::driver::call::{Note, Watching};
 
@@ -255,6 +255,11 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
         Fact::ParticipantLeft { connection, reason: why, duration_ms } => {
             ("left", json!({ "connectionId": connection, "reason": reason(*why), "durationMs": duration_ms }))
         }
+        Fact::ConnectionChanged { connection, property } => {
+            let (name, value) = connection_property(*property);
+            let fields = json!({ "connectionId": connection, "property": name, "newValue": value });
+            ("connectionPropertyChanged", fields)
+        }
         Fact::Published { .. }
         | Fact::StreamChanged { .. }
         | Fact::Unpublished { .. }
@@ -340,7 +345,8 @@ fn describe_stream(fact: &Fact) -> (&'static str, Value) {
             });
             ("unsubscribed", fields)
         }
-        Fact::NodeStatusChanged { .. }
+        Fact::ConnectionChanged { .. }
+        | Fact::NodeStatusChanged { .. }
         | Fact::ParticipantJoined { .. }
         | Fact::ParticipantLeft { .. }
         | Fact::RecordingStarted { .. }
@@ -353,6 +359,15 @@ fn describe_stream(fact: &Fact) -> (&'static str, Value) {
         | Fact::Slot { .. }
         | Fact::Speakers { .. }
         | Fact::Transport { .. } => ("unknown", json!({})),
+    }
+}
+
+/// Public name and value of a connection's property.
+#[must_use]
+pub fn connection_property(property: ConnectionProperty) -> (&'static str, Value) {
+    match property {
+        ConnectionProperty::Role(new) => ("role", json!(role(new))),
+        ConnectionProperty::Record(on) => ("record", json!(on)),
     }
 }
 

@@ -53,6 +53,11 @@ fn app_routes() -> Vec<Route> {
         route("GET", "/openvidu/api/sessions/{session}/connection", get(connections::list)),
         route("GET", "/openvidu/api/sessions/{session}/connection/{connection}", get(connections::read)),
         route(
+            "PATCH",
+            "/openvidu/api/sessions/{session}/connection/{connection}",
+            patch(connections::change),
+        ),
+        route(
             "DELETE",
             "/openvidu/api/sessions/{session}/connection/{connection}",
             delete(connections::delete),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::op::socket::{JoinedView, StreamProperty};
 use crate::cluster::op::{ConnectionView, Event, Fact, PublishOptions, Reason, UnixMillis};
+use crate::http::events::connection_property;
 use crate::http::json::{reason, role};
 use crate::http::{HttpSettings, MediaServer, ice};
 
@@ -134,6 +135,11 @@ pub fn tell(event: &Event, own: &str) -> Told {
             let params = json!({ "connectionId": connection, "reason": reason(*why) });
             Told::Notification("participantUnpublished", params)
         }
+        Fact::ConnectionChanged { connection, property } if connection == own => {
+            let (name, value) = connection_property(*property);
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            Told::Notification("connectionPropertyChanged", json!({ "property": name, "newValue": value }))
+        }
         Fact::StreamChanged { connection, stream, property, reason } if connection != own => {
             let (name, value) = changed(property);
             let params = json!({
@@ -155,7 +161,8 @@ pub fn tell(event: &Event, own: &str) -> Told {
             let params = json!({ "id": id, "name": name, "reason": reason(*why) });
             Told::Notification("recordingStopped", params)
         }
-        Fact::NodeStatusChanged { .. }
+        Fact::ConnectionChanged { .. }
+        | Fact::NodeStatusChanged { .. }
         | Fact::ParticipantJoined { .. }
         | Fact::Published { .. }
         | Fact::RecordingStatusChanged(_)

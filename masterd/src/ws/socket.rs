@@ -30,7 +30,7 @@ use super::rpc::{self, Frame};
 use super::show::{self, Told};
 use crate::cluster::ViewerEnd;
 use crate::cluster::op::socket::{JoinedView, SocketOp};
-use crate::cluster::op::{Actor, ClientInfo, EndpointView, Event, Op, Reply};
+use crate::cluster::op::{Actor, ClientInfo, EndpointView, Event, Op, Refusal, Reply};
 use crate::driver::call::{CoreHandle, Note, Notes};
 use crate::http::Face;
 
@@ -543,6 +543,10 @@ async fn join(face: &Face, ids: Vec<Value>, token: &str, session: String, client
         Ok((Reply::Joined(view), Some(notes))) => {
             (Ok(show::joined(&view, face.settings())), Then::Join(view, notes))
         }
+        Ok((Reply::Refused(Refusal::Token), _)) => {
+            let shown: String = token.chars().take(SHOWN_CHARS_MAX).collect();
+            (Err(Fault::new(UNAUTHORIZED, format!("Token {shown} is not valid"))), Then::Nothing)
+        }
         Ok((reply, _)) => (Err(Fault::of(Task::Join, &reply)), Then::Nothing),
         Err(error) => (Err(Fault::call(&error)), Then::Nothing),
     };
@@ -575,11 +579,14 @@ async fn carry_out(
     request: Request,
 ) -> Done {
     let leaves = request == Request::Leave;
+    // Nothing is lost with a candidate for what has ended meanwhile, but the application would get an exception.
+    let is_candidate = matches!(request, Request::Candidate { .. });
     let outcome = match plan(connection, request) {
         Plan::Now(outcome) => outcome,
         Plan::Ask(task, op, show) => match core.op(Actor::Bearer(secret.to_owned()), *op).await {
             Ok(Reply::Done) => Ok(json!({})),
             Ok(Reply::Endpoint(view)) => Ok(show(&view)),
+            Ok(Reply::Refused(_)) if is_candidate => Ok(json!({})),
             Ok(other) => Err(Fault::of(task, &other)),
             Err(error) => Err(Fault::call(&error)),
         },
@@ -694,6 +701,9 @@ const BURST: u32 = 2000;
 
 /// Requests per second, in the long run.
 const REQUESTS_PER_SECOND: u32 = 100;
+
+/// Characters of a wrong token that are repeated.
+const SHOWN_CHARS_MAX: usize = 512;
 
 /// Bytes of candidates that are passed on together.
 const FRAGMENT_BYTES_MAX: usize = 8 * 1024;

@@ -5,10 +5,13 @@
 use std::net::IpAddr;
 
 use common::id::EventSeq;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::request;
+use super::rpc::{self, Frame};
 use super::show::{Told, joined, tell};
-use crate::cluster::op::socket::{JoinedView, StreamProperty};
+use crate::cluster::op::socket::{ConnectionProperty, JoinedView, StreamProperty};
 use crate::cluster::op::{
     ClientInfo, ConnectionProperties, ConnectionRole, ConnectionView, Event, Fact, IceServer, PublishOptions,
     Reason, StreamView,
@@ -173,6 +176,16 @@ fn an_end_is_told_once_and_to_whom_it_concerns() {
 }
 
 #[test]
+fn another_role_is_told_to_its_own_client_only() {
+    let changed = |property| Fact::ConnectionChanged { connection: "con_A".to_owned(), property };
+    let role = changed(ConnectionProperty::Role(ConnectionRole::Moderator));
+    assert_eq!(tell(&event(role.clone()), "con_B"), Told::Nothing);
+    told(role, "con_A", "connectionPropertyChanged", r#"{"property":"role","newValue":"MODERATOR"}"#);
+    let record = changed(ConnectionProperty::Record(false));
+    told(record, "con_A", "connectionPropertyChanged", r#"{"property":"record","newValue":"false"}"#);
+}
+
+#[test]
 fn recordings_are_told() {
     let started = Fact::RecordingStarted { id: "s~1".to_owned(), name: "lesson".to_owned() };
     told(started, "con_A", "recordingStarted", r#"{"id":"s~1","name":"lesson"}"#);
@@ -202,5 +215,31 @@ fn signals_have_the_prefix_that_listeners_wait_for() {
         (None, "", json!({ "data": "d" })),
     ] {
         assert_eq!(tell(&signal(from, kind), "con_A"), Told::Notification("sendMessage", expected));
+    }
+}
+
+proptest! {
+    /// As the fuzz target `jsonrpc`, with less luck.
+    #[test]
+    fn rubbish_frames_get_one_answer_or_none_and_never_panic(
+        method in "joinRoom|publishVideo|receiveVideoFrom|reconnectStream|onIceCandidate|sendMessage|streamPropertyChanged|ping|[a-z]{0,4}",
+        name in "sdpOffer|sender|stream|sdpString|message|property|newValue|candidate|token|interval",
+        value in r#"\PC{0,20}|-?[0-9]{1,30}|\{"to":\[[0-9"]{0,4}\]\}|null|true"#,
+        quoted in any::<bool>(),
+        at in 0_usize..200,
+        insert in r#"[\[\]{}",:0-9a-z\\]{0,3}"#,
+    ) {
+        let value = if quoted { json!(value).to_string() } else { value };
+        let mut text = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"{name}":{value}}},"id":1}}"#);
+        if let Some((at, _)) = text.char_indices().nth(at) {
+            text.insert_str(at, &insert);
+        }
+        let (id, outcome) = match rpc::parse(&text) {
+            Frame::Ignored => return Ok(()),
+            Frame::Invalid(id, fault) => (id, Err(fault)),
+            Frame::Call(call) => (call.id.clone(), request::read(&call).map(|_| json!({}))),
+        };
+        let answer: Value = serde_json::from_str(&rpc::respond(&id, &outcome)).unwrap();
+        prop_assert_eq!(&answer["id"], &id);
     }
 }

@@ -27,7 +27,8 @@ const SESSION_EVENTS = [
   "streamPropertyChanged",
 ];
 
-function note(name, event) {
+// Some events come without an object.
+function note(name, event = {}) {
   const shown = { name };
   if (event.connection) shown.connection = event.connection.connectionId;
   if (event.stream) {
@@ -118,3 +119,25 @@ app.playing = async () => {
   }
   return all;
 };
+
+// What is sent, by simulcast layer.
+app.layers = async () => {
+  const report = await app.publisher.stream.getRTCPeerConnection().getStats();
+  const sent = [...report.values()].filter((entry) => entry.type === "outbound-rtp" && entry.kind === "video");
+  return sent.filter((entry) => entry.framesSent > 5).map((entry) => [entry.rid, entry.frameWidth]);
+};
+
+// A track of moving colours.
+app.picture = (width, height) => {
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  setInterval(() => {
+    context.fillStyle = `hsl(${(Date.now() / 20) % 360}, 80%, 50%)`;
+    context.fillRect(0, 0, width, height);
+  }, 50);
+  return canvas.captureStream(15).getVideoTracks()[0];
+};
+
+// Makes the peer connection of a subscription anew, as the library does after a network loss.
+app.renew = (id) => app.subscribers.get(id).stream.reconnectStream("TEST");

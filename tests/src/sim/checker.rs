@@ -134,6 +134,7 @@ impl Open {
             | Fact::Slot { .. }
             | Fact::Transport { .. }
             | Fact::Speakers { .. }
+            | Fact::ConnectionChanged { .. }
             | Fact::StreamChanged { .. }
             | Fact::NodeStatusChanged { .. } => {}
         }

@@ -10,7 +10,7 @@
 
 use common::id::EventSeq;
 
-use super::{ClientInfo, ConnectionView, ViewerId};
+use super::{ClientInfo, ConnectionRole, ConnectionView, ViewerId};
 
 /// A change by a client with a WebSocket.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,6 +103,15 @@ pub enum StreamProperty {
     AudioTrack(String),
     /// Another source of pictures: JSON text that describes it.
     VideoTrack(String),
+}
+
+/// A property of a connection that the application has changed, with its new value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum ConnectionProperty {
+    /// What it may do.
+    Role(ConnectionRole),
+    /// Whether it is recorded.
+    Record(bool),
 }
 
 /// What a client that has joined needs to know.

@@ -222,6 +222,32 @@ fn moderators_end_streams_and_connections_of_others() {
 }
 
 #[test]
+fn the_application_changes_a_role_and_the_node_follows() {
+    let mut world = World::with_nodes(1);
+    world.session("s");
+    let (a, _) = joined(&mut world, "a", 1);
+    published(&mut world, &a);
+    let update = |role, record| Op::ConnectionUpdate {
+        session: "s".to_owned(),
+        connection: "con_a".to_owned(),
+        role,
+        record,
+    };
+    world.seen(1);
+    world.told(1);
+    let Reply::Connection(view) = world.app(update(Some(ConnectionRole::Subscriber), Some(true))) else {
+        panic!("changed")
+    };
+    assert_eq!((view.properties.role, view.properties.record), (ConnectionRole::Subscriber, true));
+    assert_eq!(world.seen(1), ["changed con_a Role(Subscriber)", "changed con_a Record(true)"]);
+    assert!(world.told(1).contains(&"Permit".to_owned()));
+    world.app(update(Some(ConnectionRole::Subscriber), None));
+    assert_eq!(world.seen(1), [""; 0]);
+    assert_eq!(ask(&mut world, &a, SocketOp::Unpublish), Reply::Done);
+    assert_eq!(refusal(world.ask(a, publish("a1v1"))), Refusal::Role);
+}
+
+#[test]
 fn a_changed_stream_is_told_and_shown_to_later_ones() {
     let mut world = World::with_nodes(1);
     world.session("s");
