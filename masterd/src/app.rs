@@ -12,11 +12,15 @@ use std::time::Duration;
 
 use common::config::ConfigError;
 use common::exit::Exit;
+use common::id::NodeKey;
 use common::net::ca::{Authority, AuthorityError};
 use common::net::operator_link::{Credentials, CredentialsError};
 use common::telemetry::health::{HealthError, HealthServer};
 use common::telemetry::task;
 use common::wire::operator::{OperatorRole, Overview};
+use common::wire::recording::FileOpen;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
 use prometheus_client::registry::Registry;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -28,11 +32,11 @@ use crate::config::{Certificate, Settings};
 use crate::driver::call::{CallSource, CoreHandle};
 use crate::driver::keeper::Keeper;
 use crate::driver::{Command, Driver, Ended, Outlet, Pulse};
-use crate::http::recording_files::NoFiles;
+use crate::http::recording_files::{FileError, FileSource, OpenFile};
 use crate::http::serve::{ListenError, Listener};
 use crate::http::tls::{self, CertificateError};
 use crate::http::{Face, Service};
-use crate::link::{LinkError, LinkInput, LinkSettings, NodeLinks};
+use crate::link::{LinkError, LinkInput, LinkSettings, NodeLinks, OpenFileError};
 use crate::observe::{self, Gauges};
 use crate::store::{EmbeddedStore, Store as _, StoreError};
 
@@ -165,7 +169,8 @@ async fn serve(settings: Settings) -> Result<(), AppError> {
     let mut driver = task::spawn("driver", driver.run(driver_stopping));
     let address = listener.address();
     let url = settings.http.public_url.clone();
-    let service = Service::new(Face::new(handle.clone(), settings.http, clock, Arc::new(NoFiles)));
+    let files = Arc::new(LinkFiles(links.links.clone()));
+    let service = Service::new(Face::new(handle.clone(), settings.http, clock, files));
     let http = task::spawn("http", listener.serve(service, http_stopping));
     let observer = task::spawn_endless("observer", observe::run(handle, clock, overview, gauges));
     let _observer = task::Owned(observer);
@@ -281,6 +286,31 @@ impl Outlet for LinkOutlet {
         if let Err(error) = self.0.send(node, session, op, epoch, deadline_ms, &message) {
             common::warn_limited!(5, %node, %op, error = %error, "command not sent");
         }
+    }
+}
+
+/// Files of recordings come over the recorders' links.
+#[derive(Debug)]
+struct LinkFiles(NodeLinks);
+
+impl FileSource for LinkFiles {
+    fn open(&self, recorder: NodeKey, file: FileOpen) -> BoxFuture<'static, Result<OpenFile, FileError>> {
+        let links = self.0.clone();
+        Box::pin(async move {
+            let (head, body) = links.open_file(recorder, file).await.map_err(|error| match error {
+                OpenFileError::NotConnected => FileError::Away,
+                OpenFileError::Broken(why) => FileError::Failed(why),
+            })?;
+            let bytes = stream::unfold(body, |body| async move {
+                let mut body = body?;
+                match body.next_chunk().await {
+                    Ok(None) => None,
+                    Ok(Some(chunk)) => Some((Ok(chunk), Some(body))),
+                    Err(error) => Some((Err(io::Error::other(error)), None)),
+                }
+            });
+            Ok(OpenFile { head, bytes: Box::pin(bytes) })
+        })
     }
 }
 

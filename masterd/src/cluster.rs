@@ -34,7 +34,7 @@ mod slots;
 mod socket;
 
 pub use input::{CoreSettings, Fenced, Input, Now, Output, ViewerEnd};
-pub use reconcile::{Intended, IntendedEndpoint};
+pub use reconcile::{Intended, IntendedEndpoint, IntendedRecording};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

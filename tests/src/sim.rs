@@ -4,6 +4,7 @@
 //! - [`world`] is the scheduler: one queue of happenings, the links with their delays, the store.
 //! - `link` carries messages between master and nodes.
 //! - `node` models a media node's handling of commands.
+//! - `recorder` models a recorder: jobs, their files across restarts, facts.
 //! - `client` is the workload: participants that join, publish, play, watch, leave, vanish.
 //! - `fault` breaks things.
 //! - `checker` asserts: nothing that was not stored is seen; every viewer sees each event once and in order; what
@@ -19,6 +20,7 @@ mod client;
 mod fault;
 mod link;
 mod node;
+mod recorder;
 mod trace;
 pub mod world;
 
@@ -29,6 +31,8 @@ use std::time::Duration;
 pub struct Plan {
     /// Media nodes.
     pub nodes: u64,
+    /// Recorders.
+    pub recorders: u64,
     /// Participants; each one comes back under a new token when it is out.
     pub clients: usize,
     /// Session names that they share.
@@ -43,6 +47,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             nodes: 3,
+            recorders: 2,
             clients: 14,
             sessions: 4,
             chaos: Duration::from_secs(90),
@@ -60,6 +65,10 @@ pub struct Report {
     pub events: u64,
     /// Media resources that were opened.
     pub opened: u64,
+    /// Recordings that began.
+    pub recorded: u64,
+    /// Recordings that were completed.
+    pub completed: u64,
     /// Restarts of the master.
     pub restarts: u64,
     /// Faults by name.

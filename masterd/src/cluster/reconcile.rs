@@ -7,7 +7,7 @@
 //! - only here, and confirmed by an earlier link: it has failed;
 //! - only there: an orphan, closed after a grace.
 
-use common::id::{EndpointKey, Generation, NodeKey, SessionKey, StreamKey};
+use common::id::{EndpointKey, Generation, NodeKey, RecordingKey, SessionKey, StreamKey};
 use common::wire::node::{EndpointAt, EndpointClose, Inventory, SessionClose, TransportState};
 
 use super::Core;
@@ -23,6 +23,19 @@ pub struct Intended {
     pub sessions: Vec<SessionKey>,
     /// Their endpoints.
     pub endpoints: Vec<IntendedEndpoint>,
+    /// Of a recorder: the recordings that run there.
+    pub recordings: Vec<IntendedRecording>,
+}
+
+/// What a recording that runs should record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IntendedRecording {
+    /// The recording.
+    pub recording: RecordingKey,
+    /// Version of all this.
+    pub generation: Generation,
+    /// Its session's streams in the order of publishing.
+    pub streams: Vec<StreamKey>,
 }
 
 /// What an endpoint should do.
@@ -55,7 +68,8 @@ impl Core {
             });
         }
         endpoints.sort_by_key(|it| it.endpoint);
-        Intended { sessions: node.sessions.iter().copied().collect(), endpoints }
+        let recordings = node.jobs.iter().filter_map(|it| self.intended_recording(*it)).collect();
+        Intended { sessions: node.sessions.iter().copied().collect(), endpoints, recordings }
     }
 
     /// Takes in a chunk; with the last one the node's inventory is complete.

@@ -322,8 +322,7 @@ impl Core {
 
     /// The last step of a recording is made.
     fn settle_recording(&mut self, key: RecordingKey) {
-        let Some(recording) = self.recordings.get_mut(&key) else { return };
-        recording.due = None;
+        let Some(recording) = self.recordings.get(&key) else { return };
         let recorder = recording.record.recorder;
         self.dirty.insert(RecordKey::Recording(key));
         self.running.remove(&key);
@@ -358,6 +357,9 @@ impl Core {
         let (done, left) =
             std::mem::take(&mut recording.waiters).into_iter().partition(|(it, _)| reached(*it));
         recording.waiters = left;
+        if recording.waiters.is_empty() && status != RecordingStatus::Starting {
+            recording.due = None;
+        }
         let done: Vec<(Waiter, RequestId)> = done;
         for (waiter, req) in done {
             if waiter == Waiter::Start && status == RecordingStatus::Failed {

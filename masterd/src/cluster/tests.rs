@@ -421,8 +421,20 @@ impl FakeNode {
             ToNode::Candidates(_) | ToNode::EndpointAnswer(_) | ToNode::Permit(_) => {}
             ToNode::TapGrant(grant) => drop(self.taps.insert(grant.recording, grant.recorder)),
             ToNode::TapRevoke(revoke) => drop(self.taps.remove(&revoke.recording)),
+            ToNode::RecordingStart(_)
+            | ToNode::RecordingRoster(_)
+            | ToNode::RecordingStop(_)
+            | ToNode::RecordingDelete(_) => return Some(self.record(message)),
+            ToNode::EventAck(_) | ToNode::Drain(_) => return None,
+            other => panic!("not expected: {other:?}"),
+        }
+        Some(OpResult::Ok)
+    }
+
+    fn record(&mut self, message: ToNode) -> OpResult {
+        match message {
             ToNode::RecordingStart(_) | ToNode::RecordingDelete(_) if self.refuses_jobs.is_some() => {
-                return self.refuses_jobs.clone().map(OpResult::Err);
+                return OpResult::Err(self.refuses_jobs.clone().unwrap());
             }
             ToNode::RecordingStart(start) => {
                 let at = RecordingAt {
@@ -442,14 +454,13 @@ impl FakeNode {
             }
             ToNode::RecordingStop(stop) => {
                 if !self.jobs.contains_key(&stop.recording) {
-                    return Some(OpResult::Err(NodeError::UnknownSession));
+                    return OpResult::Err(NodeError::UnknownSession);
                 }
             }
             ToNode::RecordingDelete(delete) => drop(self.jobs.remove(&delete.recording)),
-            ToNode::EventAck(_) | ToNode::Drain(_) => return None,
-            other => panic!("not expected: {other:?}"),
+            other => panic!("no recording: {other:?}"),
         }
-        Some(OpResult::Ok)
+        OpResult::Ok
     }
 }
 

@@ -3,6 +3,7 @@
 //! The faces from request to response, with a core that answers by script and remembers what it was asked.
 
 mod events;
+mod recordings;
 mod rest;
 mod signalling;
 mod whole;
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::auth::Secret;
 use super::ice::IceSource;
-use super::recording_files::NoFiles;
+use super::recording_files::{FileSource, NoFiles};
 use super::{Edition, Face, FrameworkErrors, HttpSettings, MediaServer, RecordingSettings, Service};
 use crate::clock::Clock;
 use crate::cluster::op::{
@@ -174,6 +175,16 @@ pub(super) fn session(id: &str) -> SessionView {
     }
 }
 
+/// A connection that has joined.
+pub(super) fn connection_in() -> ConnectionView {
+    ConnectionView {
+        id: "con_a".to_owned(),
+        session: "s".to_owned(),
+        active_at: Some(1_700_000_001_000),
+        ..ConnectionView::default()
+    }
+}
+
 /// A core with one session `s`, one connection `con_a` and no media node.
 pub(super) fn small_cluster(asked: &Asked) -> Reply {
     let connection =
@@ -202,6 +213,9 @@ pub(super) fn small_cluster(asked: &Asked) -> Reply {
                 token,
                 ..connection
             }))
+        }
+        Asked::Op(_, Op::RecordingStop { .. } | Op::RecordingDelete { .. }) => {
+            Reply::Refused(Refusal::UnknownRecording)
         }
         Asked::Op(_, _) | Asked::Unwatch => Reply::Done,
         Asked::Query(_, Query::Sessions) => Reply::Sessions(vec![session("s")]),

@@ -141,6 +141,13 @@ impl Open {
     }
 }
 
+impl Ledger {
+    /// Every recording that was told of, by name and moment, with the newest status that was told.
+    pub(super) fn recordings(&self) -> impl Iterator<Item = (&(String, u64), RecordingStatus)> {
+        self.open.values().flat_map(|it| it.recordings.iter().map(|(key, status)| (key, *status)))
+    }
+}
+
 impl Open {
     /// A recording only goes forward, each status is told once, and one that ran is stopped before it is finished.
     fn follow_recording(&mut self, event: &RecordingEvent) {

@@ -4,8 +4,8 @@
 use common::id::EventSeq;
 use common::wire::node::TransportState;
 use masterd::cluster::op::{
-    Actor, ClientInfo, ConnectionProperties, ConnectionRole, Event, Fact, Op, PublishOptions, Refusal, Reply,
-    SessionProperties, ViewerId,
+    Actor, ClientInfo, ConnectionProperties, ConnectionRole, Event, Fact, Op, PublishOptions, RecordingView,
+    Refusal, Reply, SessionProperties, ViewerId,
 };
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -26,7 +26,10 @@ pub(super) enum Asked {
     Other,
     Play,
     Publish,
+    Record,
+    RemoveRecording { id: String },
     Release { resource: String },
+    StopRecording,
     Watch { viewer: ViewerId },
 }
 
@@ -113,7 +116,9 @@ impl World {
     fn join(&mut self, index: usize) {
         let session = format!("s{}", self.rng.random_range(0..self.plan.sessions));
         self.clients[index].session.clone_from(&session);
-        let properties = SessionProperties { custom_id: Some(session), ..SessionProperties::default() };
+        let record_always = self.rng.random_bool(0.2);
+        let properties =
+            SessionProperties { custom_id: Some(session), record_always, ..SessionProperties::default() };
         self.ask_as(index, Asked::Create, Actor::App, Op::SessionCreate(properties));
     }
 
@@ -169,11 +174,55 @@ impl World {
                 let op = Op::ConnectionDelete { session, connection };
                 self.ask_as(index, Asked::Evict, Actor::App, op);
             }
+            84..88 => self.record(index),
+            88..91 => self.stop_recording(index),
+            91..93 => self.remove_recording(index),
             83 if self.rng.random_bool(0.3) => {
                 let session = self.clients[index].session.clone();
                 self.ask_as(index, Asked::Evict, Actor::App, Op::SessionDelete { session });
             }
             _ => {}
+        }
+    }
+
+    /// Two starts at once: at most one wins.
+    fn record(&mut self, index: usize) {
+        let session = self.clients[index].session.clone();
+        let start = Op::RecordingStart { session, properties: None };
+        if self.rng.random_bool(0.3) {
+            let owner = Owner::Client(index);
+            self.later.push((owner, Asked::Record, Actor::App, start.clone()));
+        }
+        self.ask_as(index, Asked::Record, Actor::App, start);
+    }
+
+    fn stop_recording(&mut self, index: usize) {
+        let Some(recording) = self.pick_recording(index) else { return };
+        let wait = self.rng.random_bool(0.3);
+        self.ask_as(index, Asked::StopRecording, Actor::App, Op::RecordingStop { recording, wait });
+    }
+
+    fn remove_recording(&mut self, index: usize) {
+        let Some(id) = self.pick_recording(index) else { return };
+        // Whether the answer arrives or not.
+        self.removed.insert(id.clone());
+        let op = Op::RecordingDelete { recording: id.clone() };
+        self.ask_as(index, Asked::RemoveRecording { id }, Actor::App, op);
+    }
+
+    fn pick_recording(&mut self, index: usize) -> Option<String> {
+        let known = self.recordings.get(&self.clients[index].session)?;
+        Some(known[self.rng.random_range(0..known.len())].clone())
+    }
+
+    fn recording_seen(&mut self, asked: &Asked, view: &RecordingView) {
+        let known = self.recordings.entry(view.session.clone()).or_default();
+        if !known.contains(&view.id) {
+            known.push(view.id.clone());
+        }
+        if *asked == Asked::Record {
+            let new = self.started.insert((view.id.clone(), view.created_at));
+            assert!(new, "two starts of {} won", view.id);
         }
     }
 
@@ -271,6 +320,9 @@ impl World {
             }
             return self.client_refused(index, &asked, refusal);
         }
+        if let Reply::Recording(view) = &reply {
+            self.recording_seen(&asked, view);
+        }
         let client = &mut self.clients[index];
         match (asked, reply) {
             (Asked::Create, _) => self.connect(index),
@@ -309,7 +361,17 @@ impl World {
                     self.client_reads(index, &event);
                 }
             }
-            (Asked::Other | Asked::Connect | Asked::Publish | Asked::Play | Asked::Watch { .. }, _) => {}
+            (
+                Asked::Other
+                | Asked::Connect
+                | Asked::Publish
+                | Asked::Play
+                | Asked::Record
+                | Asked::RemoveRecording { .. }
+                | Asked::StopRecording
+                | Asked::Watch { .. },
+                _,
+            ) => {}
         }
     }
 

@@ -17,7 +17,7 @@ impl World {
         }
         let again = self.rng.random_range(800..5000) * MS;
         self.at(again, Happening::Fault);
-        let node = self.rng.random_range(1..=self.plan.nodes);
+        let node = self.rng.random_range(1..=self.plan.nodes + self.plan.recorders);
         let name = match self.rng.random_range(0..100) {
             0..14 => self.crash_node(node),
             14..30 => self.cut_node(node),

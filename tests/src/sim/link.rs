@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use common::id::{BootId, EndpointKey, Epoch, NodeKey, OpId, SessionKey, StreamKey};
+use common::id::{BootId, EndpointKey, Epoch, NodeKey, OpId, RecordingKey, SessionKey, StreamKey};
 use common::wire::node::{
     Capacity, Done, EndpointKind, FromNode, Heartbeat, Hello, Load, NodeEvent, NodeFact, Role, ToNode,
     TransportState,
@@ -62,7 +62,7 @@ impl World {
             versions: (1, 1),
             program: "mediad sim".to_owned(),
             node: NodeKey(node),
-            role: Role::Media,
+            role: if self.nodes[&node].recorder { Role::Recorder } else { Role::Media },
             boot,
             epoch_seen: self.nodes[&node].epoch_seen,
             addresses: Vec::new(),
@@ -158,6 +158,7 @@ impl World {
         let session = session_of(&message);
         let boot = model.boot;
         let column = format!("n{node}");
+        let job = job_of(&message);
         let Some(result) = model.obey(epoch, op, message) else { return };
         self.trace.line(self.now_us, &column, &format!("obeys {op}: {}", brief(&result)));
         if let Some((endpoint, false)) = opened
@@ -166,6 +167,9 @@ impl World {
             let after = self.rng.random_range(30..800) * MS;
             let state = TransportState::Connected;
             self.at(after, Happening::Transport { node, boot, endpoint, state });
+        }
+        if let Some(job) = job {
+            self.job_told(node, job);
         }
         let lane = session.map_or(CONTROL, lane_of);
         self.reply_from(node, lane, op, FromNode::Done(Done { result }));
@@ -209,6 +213,10 @@ impl World {
         }
         model.reboot();
         let boot = model.boot;
+        let left: Vec<RecordingKey> = model.jobs.keys().copied().collect();
+        for job in left {
+            self.job_told(node, job);
+        }
         self.note(&format!("n{node}"), &format!("starts, boot {boot}"));
         self.at(50 * MS, Happening::Dial { node, boot });
     }
@@ -243,7 +251,7 @@ impl World {
         }
         let (node, session, stream) = candidates[self.rng.random_range(0..candidates.len())];
         if let Some(model) = self.nodes.get_mut(&node) {
-            let event = model.note(session, NodeFact::Speakers { loudest: vec![stream] });
+            let event = model.note(Some(session), NodeFact::Speakers { loudest: vec![stream] });
             self.reply_from(node, EVENTS, OpId(0), FromNode::NodeEvent(event));
         }
     }
@@ -251,7 +259,16 @@ impl World {
 
 /// The control stream and the event stream, beside the lanes of sessions.
 const CONTROL: u16 = 1000;
-const EVENTS: u16 = 1001;
+pub(super) const EVENTS: u16 = 1001;
+
+/// The job that a recorder is told to begin or to end.
+const fn job_of(message: &ToNode) -> Option<RecordingKey> {
+    match message {
+        ToNode::RecordingStart(it) => Some(it.recording),
+        ToNode::RecordingStop(it) => Some(it.recording),
+        _ => None,
+    }
+}
 
 fn lane_of(session: SessionKey) -> u16 {
     u16::try_from(session.0 % u64::from(common::limits::LANES)).unwrap_or(0)

@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use common::id::{ConnectionKey, EndpointKey, Epoch, Generation, NodeKey, OpId, SessionKey, StreamKey};
+use common::id::{
+    ConnectionKey, EndpointKey, Epoch, Generation, NodeKey, OpId, RecordingKey, SessionKey, StreamKey,
+};
 use common::wire::node::{
     EndpointAt, EndpointKind, EndpointOpen, Inventory, MediaKind, NodeError, NodeEvent, NodeFact, OpResult,
     Ready, SdpRequest, ToNode, TransportState,
 };
+
+use super::recorder::JobModel;
 
 /// An endpoint at a node.
 #[derive(Clone, Debug)]
@@ -44,6 +48,12 @@ pub(super) struct NodeModel {
     pub(super) endpoints: BTreeMap<EndpointKey, EndpointModel>,
     /// Results by operation: a repeated one is not carried out again.
     results: BTreeMap<OpId, OpResult>,
+    /// It is a recorder.
+    pub(super) recorder: bool,
+    /// Jobs and what is left of them on the disk; these outlive the process.
+    pub(super) jobs: BTreeMap<RecordingKey, JobModel>,
+    /// Recorders that are let in.
+    pub(super) taps: BTreeMap<RecordingKey, (SessionKey, NodeKey)>,
     pub(super) next_event: u64,
     /// Not acknowledged yet.
     pub(super) events: VecDeque<NodeEvent>,
@@ -75,7 +85,7 @@ impl Offer {
 }
 
 impl NodeModel {
-    pub(super) fn new(key: NodeKey) -> Self {
+    pub(super) fn new(key: NodeKey, recorder: bool) -> Self {
         Self {
             key,
             boot: 1,
@@ -89,6 +99,9 @@ impl NodeModel {
             sessions: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             results: BTreeMap::new(),
+            recorder,
+            jobs: BTreeMap::new(),
+            taps: BTreeMap::new(),
             next_event: 1,
             events: VecDeque::new(),
         }
@@ -96,7 +109,9 @@ impl NodeModel {
 
     /// The process starts anew.
     pub(super) fn reboot(&mut self) {
-        *self = Self { boot: self.boot + 1, ..Self::new(self.key) };
+        let jobs = std::mem::take(&mut self.jobs);
+        *self = Self { boot: self.boot + 1, jobs, ..Self::new(self.key, self.recorder) };
+        self.jobs.values_mut().for_each(JobModel::outlive);
     }
 
     pub(super) fn inventory(&self) -> Inventory {
@@ -113,14 +128,14 @@ impl NodeModel {
                     state: it.state,
                 })
                 .collect(),
-            recordings: Vec::new(),
+            recordings: self.jobs.iter().map(|(key, it)| it.inventoried(*key)).collect(),
             last: true,
         }
     }
 
     /// Notes an event for the master; it is sent by the world.
-    pub(super) fn note(&mut self, session: SessionKey, what: NodeFact) -> NodeEvent {
-        let event = NodeEvent { seq: self.next_event, session: Some(session), what };
+    pub(super) fn note(&mut self, session: Option<SessionKey>, what: NodeFact) -> NodeEvent {
+        let event = NodeEvent { seq: self.next_event, session, what };
         self.next_event += 1;
         self.events.push_back(event.clone());
         event
@@ -134,7 +149,7 @@ impl NodeModel {
         if matches!(state, TransportState::Failed | TransportState::Closed) {
             self.endpoints.remove(&key);
         }
-        Some(self.note(session, NodeFact::Transport { endpoint: key, generation, state }))
+        Some(self.note(Some(session), NodeFact::Transport { endpoint: key, generation, state }))
     }
 
     /// Carries out a command, or gives its first answer again.
@@ -172,6 +187,7 @@ impl NodeModel {
             ToNode::SessionClose(close) => {
                 self.sessions.remove(&close.session);
                 self.endpoints.retain(|_, it| it.session != close.session);
+                self.taps.retain(|_, (session, _)| *session != close.session);
                 Ok(OpResult::Ok)
             }
             ToNode::EndpointOpen(open) => self.open(&open),
@@ -213,6 +229,23 @@ impl NodeModel {
             }
             ToNode::Permit(permit) if self.sessions.contains_key(&permit.session) => Ok(OpResult::Ok),
             ToNode::Permit(_) => Err(NodeError::UnknownSession),
+            ToNode::TapGrant(grant) if self.sessions.contains_key(&grant.session) => {
+                self.taps.insert(grant.recording, (grant.session, grant.recorder));
+                Ok(OpResult::Ok)
+            }
+            ToNode::TapGrant(_) => Err(NodeError::UnknownSession),
+            ToNode::TapRevoke(revoke) => {
+                self.taps.remove(&revoke.recording);
+                Ok(OpResult::Ok)
+            }
+            ToNode::RecordingStart(_)
+            | ToNode::RecordingRoster(_)
+            | ToNode::RecordingStop(_)
+            | ToNode::RecordingDelete(_)
+                if self.recorder =>
+            {
+                self.record(message)
+            }
             ToNode::Welcome(_)
             | ToNode::NewEpoch(_)
             | ToNode::Drain(_)
@@ -221,8 +254,6 @@ impl NodeModel {
             | ToNode::Checkpoint(_)
             | ToNode::Adopt(_)
             | ToNode::Release(_)
-            | ToNode::TapGrant(_)
-            | ToNode::TapRevoke(_)
             | ToNode::RecordingStart(_)
             | ToNode::RecordingRoster(_)
             | ToNode::RecordingStop(_)

@@ -1,11 +1,11 @@
 //! Pure: The scheduler: virtual time, one queue, the links, the store, and the one place where the core is called.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use common::id::{BootId, EndpointKey, Epoch, EventSeq, NodeKey, OpId, SessionKey};
+use common::id::{BootId, EndpointKey, Epoch, EventSeq, NodeKey, OpId, RecordingKey, SessionKey};
 use common::wire::node::{FromNode, ToNode, TransportState};
-use masterd::cluster::op::{Actor, Event, Op, Query, Reply, RequestId, ViewerId};
+use masterd::cluster::op::{Actor, Event, Op, Query, RecordingView, Reply, RequestId, ViewerId};
 use masterd::cluster::{Core, CoreSettings, Input, Now, Output};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -40,6 +40,7 @@ pub(super) enum Happening {
     Client(usize),
     Dial { node: u64, boot: u64 },
     Fault,
+    Job { node: u64, boot: u64, recording: RecordingKey },
     FromNode { node: u64, link: u64, op: OpId, message: FromNode },
     LinkDown { node: u64, link: u64 },
     LinkUp { node: u64, link: u64 },
@@ -104,18 +105,31 @@ pub struct World {
     last_id: u64,
     /// Asked as soon as the core's outputs are carried out.
     pub(super) later: Vec<(Owner, Asked, Actor, Op)>,
+    /// Public names of recordings that were seen, by session.
+    pub(super) recordings: BTreeMap<String, Vec<String>>,
+    /// Starts that won, by name and moment.
+    pub(super) started: BTreeSet<(String, u64)>,
+    /// The recorder that each recording began at.
+    pub(super) job_homes: BTreeMap<RecordingKey, u64>,
+    pub(super) removed: BTreeSet<String>,
     pub(super) ledger: Ledger,
     pub(super) trace: Trace,
     pub(super) report: Report,
     pub(super) calm: bool,
     stats: Option<Vec<(&'static str, u64)>>,
+    seen_recordings: Option<Vec<RecordingView>>,
 }
 
 impl World {
     pub(super) fn new(seed: u64, plan: Plan) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let clients = (0..plan.clients).map(|it| Client::new(it, plan.sessions, &mut rng)).collect();
-        let nodes = (1..=plan.nodes).map(|it| (it, NodeModel::new(NodeKey(it)))).collect();
+        let nodes = (1..=plan.nodes + plan.recorders)
+            .map(|it| {
+                let recorder = it > plan.nodes;
+                (it, NodeModel::new(NodeKey(it), recorder))
+            })
+            .collect();
         let watchers = (0..plan.sessions).map(|it| (format!("s{it}"), (Reader::new(None), None))).collect();
         Self {
             plan,
@@ -142,17 +156,22 @@ impl World {
             pending: BTreeMap::new(),
             last_id: 0,
             later: Vec::new(),
+            recordings: BTreeMap::new(),
+            started: BTreeSet::new(),
+            job_homes: BTreeMap::new(),
+            removed: BTreeSet::new(),
             ledger: Ledger::default(),
             trace: Trace::new(seed),
             report: Report::default(),
             calm: false,
             stats: None,
+            seen_recordings: None,
         }
     }
 
     pub(super) fn run(&mut self) -> Report {
         self.at(0, Happening::MasterStart);
-        for node in 1..=self.plan.nodes {
+        for node in 1..=self.plan.nodes + self.plan.recorders {
             self.at(100 * MS, Happening::Dial { node, boot: 1 });
         }
         for client in 0..self.plan.clients {
@@ -227,6 +246,11 @@ impl World {
         self.last_id
     }
 
+    pub(super) fn core_recordings(&mut self) -> Vec<RecordingView> {
+        self.feed(Input::Query { req: u64::MAX - 1, actor: Actor::App, query: Query::Recordings });
+        self.seen_recordings.take().expect("recordings are answered")
+    }
+
     pub(super) fn note(&mut self, column: &str, what: &str) {
         self.trace.line(self.now_us, column, what);
     }
@@ -237,6 +261,7 @@ impl World {
             Happening::Client(client) => self.client_acts(client),
             Happening::Dial { node, boot } => self.dial(node, boot),
             Happening::Fault => self.fault(),
+            Happening::Job { node, boot, recording } => self.job_turns(node, boot, recording),
             Happening::FromNode { node, link, op, message } => {
                 if let Some((_, boot)) = self.core_links.get(&node).copied().filter(|(it, _)| *it == link) {
                     self.acknowledge(node, &message);
@@ -313,6 +338,10 @@ impl World {
             Output::Reply { req, reply } => {
                 if let Reply::Stats(stats) = reply {
                     self.stats = Some(stats);
+                    return;
+                }
+                if let Reply::Recordings(views) = reply {
+                    self.seen_recordings = Some(views);
                     return;
                 }
                 let Some((owner, asked, _)) = self.pending.remove(&req) else {
@@ -459,7 +488,7 @@ impl World {
         self.note("core", &format!("starts, {} records, {}", self.store.len(), self.epoch));
         let rng = StdRng::seed_from_u64(self.rng.random());
         let records = self.store.clone();
-        let restored = Core::restore(self.now(), CoreSettings::default(), self.epoch, rng, records);
+        let restored = Core::restore(self.now(), settings(), self.epoch, rng, records);
         let core = restored.expect("the store can be read");
         core.check();
         if core.is_settled() {
@@ -497,8 +526,9 @@ impl World {
         let stats: BTreeMap<&str, u64> =
             self.stats.take().expect("statistics are answered").into_iter().collect();
         assert_eq!(stats["commands"], 0, "no command is left");
-        assert_eq!(stats["nodes_connected"], self.plan.nodes, "every node is back");
+        assert_eq!(stats["nodes_connected"], self.plan.nodes + self.plan.recorders, "every node is back");
         assert!(self.pending.is_empty(), "requests are left: {:?}", self.pending);
+        self.check_recordings();
         self.check_readers();
     }
 
@@ -520,8 +550,9 @@ impl World {
     pub(super) fn check_answers(&self) {
         for (req, (owner, asked, at)) in &self.pending {
             let since = (*at).max(self.quiet_since);
+            let start = if *asked == Asked::Record { micros(settings().recording_start_timeout) } else { 0 };
             assert!(
-                self.now_us < since + ANSWER_US_MAX,
+                self.now_us < since + ANSWER_US_MAX + start,
                 "request {req} of {owner:?} ({asked:?}) is not answered"
             );
         }
@@ -575,6 +606,7 @@ impl Happening {
             Self::Beat
             | Self::Dial { .. }
             | Self::Fault
+            | Self::Job { .. }
             | Self::MasterResume
             | Self::MasterStart
             | Self::NodeResume { .. }
@@ -583,6 +615,17 @@ impl Happening {
             | Self::ToNode { .. }
             | Self::Transport { .. } => false,
         }
+    }
+}
+
+/// Shorter times than in life, so that a run sees their end.
+fn settings() -> CoreSettings {
+    CoreSettings {
+        recording_start_timeout: Duration::from_secs(6),
+        recording_stop_timeout: Duration::from_secs(6),
+        recording_autostop: Duration::from_secs(8),
+        recorder_grace: Duration::from_secs(4),
+        ..CoreSettings::default()
     }
 }
 

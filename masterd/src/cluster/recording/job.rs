@@ -16,13 +16,13 @@ use common::wire::recording::{
 };
 
 use super::text;
-use crate::cluster::Core;
 use crate::cluster::model::{JobStep, Purpose, Reservation};
 use crate::cluster::op::{
     NodeStatus, OutputMode, Reason, RecordingProgress, RecordingProperties, RecordingStatus, Refusal,
     UnixMillis,
 };
 use crate::cluster::record::{Publication, RecordKey, RecordingRecord};
+use crate::cluster::{Core, IntendedRecording};
 use crate::limits::RECORDERS_TRIED_MAX;
 use crate::placement::{self, Work};
 
@@ -179,6 +179,16 @@ impl Core {
         entries.into_iter().map(|(.., entry)| entry).collect()
     }
 
+    pub(crate) fn intended_recording(&self, key: RecordingKey) -> Option<IntendedRecording> {
+        let record = &self.recordings.get(&key)?.record;
+        let streams = self.roster(record.session).into_iter().map(|it| it.stream).collect();
+        record.status.is_running().then(|| IntendedRecording {
+            recording: key,
+            generation: record.generation,
+            streams,
+        })
+    }
+
     /// The media node need not let the recorder in any more.
     pub(crate) fn send_revoke(&mut self, key: RecordingKey) {
         self.drop_job_steps(key, JobStep::Grant);
@@ -298,7 +308,12 @@ impl Core {
         let Some(recording) = self.recordings.get_mut(&key) else { return };
         recording.record.deleting = false;
         let waiters = std::mem::take(&mut recording.waiters);
+        let unfinished = recording.record.status.is_unfinished();
         self.dirty.insert(RecordKey::Recording(key));
+        if unfinished {
+            // What it said meanwhile was not listened to.
+            self.send_stop(key);
+        }
         for (_, req) in waiters {
             let why = format!("the recorder cannot remove the files: {}", words(error));
             self.refuse(req, Refusal::RecordingFailed { why });
@@ -325,7 +340,8 @@ impl Core {
     pub(crate) fn recording_report(&mut self, node: NodeKey, report: RecordingReport) {
         let key = report.recording;
         let Some(recording) = self.recordings.get_mut(&key) else { return };
-        if recording.record.recorder != Some(node) || !recording.record.status.is_unfinished() {
+        let is_over = recording.record.deleting || !recording.record.status.is_unfinished();
+        if recording.record.recorder != Some(node) || is_over {
             return;
         }
         let session = recording.record.session;
@@ -333,6 +349,10 @@ impl Core {
             RecordingFact::Started => self.recording_started(key),
             RecordingFact::Progress { duration_ms, size_bytes, warning } => {
                 recording.progress = RecordingProgress { duration_ms, size_bytes, warning: cut(warning) };
+                // Its `Started` was lost with masterd's last process.
+                if duration_ms > 0 {
+                    self.recording_started(key);
+                }
             }
             RecordingFact::Stopped { why } => {
                 if recording.record.status == RecordingStatus::Starting {

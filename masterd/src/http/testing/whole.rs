@@ -9,8 +9,9 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use common::id::{BootId, NodeKey, OpId};
 use common::wire::node::{
-    Capacity, Done, FromNode, Hello, Inventory, MediaKind, OpResult, Ready, Role, ToNode, VERSIONS,
+    Capacity, Done, Hello, Inventory, MediaKind, NodeEvent, NodeFact, OpResult, Ready, Role, ToNode, VERSIONS,
 };
+use common::wire::recording::{RecordingFact, RecordingReport};
 use http_body_util::BodyExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -18,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{APP, Answer, NoFiles, PEER, request, settings};
+use super::{APP, Answer, FileSource, HttpSettings, NoFiles, PEER, request, settings};
 use crate::clock::Clock;
 use crate::cluster::{Core, CoreSettings, Input};
 use crate::driver::call::CoreHandle;
@@ -28,6 +29,7 @@ use crate::http::{Face, Service};
 use crate::store::{MemoryStore, Store as _};
 
 const NODE: NodeKey = NodeKey(7);
+const RECORDER: NodeKey = NodeKey(8);
 const BOOT: BootId = BootId(1);
 
 struct Wire(mpsc::Sender<Command>);
@@ -39,14 +41,22 @@ impl Outlet for Wire {
 }
 
 /// One masterd without sockets.
-struct Master {
-    service: Service,
+pub(super) struct Master {
+    pub(super) service: Service,
     stop: watch::Sender<bool>,
     driver: JoinHandle<Ended>,
 }
 
 impl Master {
-    fn start(mut store: MemoryStore) -> Self {
+    pub(super) fn start(store: MemoryStore) -> Self {
+        Self::start_with(store, settings(), Arc::new(NoFiles))
+    }
+
+    pub(super) fn start_with(
+        mut store: MemoryStore,
+        settings: HttpSettings,
+        files: Arc<dyn FileSource>,
+    ) -> Self {
         let clock = Clock::start();
         let epoch = store.begin_epoch().unwrap();
         let records = store.load().unwrap();
@@ -60,15 +70,15 @@ impl Master {
         let (stop, stopping) = watch::channel(false);
         let driver = tokio::spawn(driver.run(stopping));
         tokio::spawn(node(commands, to_core));
-        Self { service: Service::new(Face::new(handle, settings(), clock, Arc::new(NoFiles))), stop, driver }
+        Self { service: Service::new(Face::new(handle, settings, clock, files)), stop, driver }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.send_modify(|stop| *stop = true);
         assert_eq!(self.driver.await.unwrap(), Ended::Stopped);
     }
 
-    async fn send(&self, line: &str, headers: &[&str], body: &str) -> Answer {
+    pub(super) async fn send(&self, line: &str, headers: &[&str], body: &str) -> Answer {
         let response = self.service.answer(PEER, request(line, headers, body)).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -76,18 +86,18 @@ impl Master {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn app(&self, line: &str, body: &str) -> Value {
+    pub(super) async fn app(&self, line: &str, body: &str) -> Value {
         self.send(line, &[APP, "Content-Type: application/json"], body).await.json()
     }
 
     /// A new connection: its id and its Authorization header.
-    async fn connection(&self, session: &str) -> (String, String) {
+    pub(super) async fn connection(&self, session: &str) -> (String, String) {
         let made = self.app(&format!("POST /openvidu/api/sessions/{session}/connection"), "").await;
         let text = |key: &str| made[key].as_str().unwrap().to_owned();
         (text("id"), format!("Authorization: Bearer {}", text("token")))
     }
 
-    async fn offer(&self, path: &str, bearer: &str) -> Answer {
+    pub(super) async fn offer(&self, path: &str, bearer: &str) -> Answer {
         self.send(&format!("POST {path}"), &[bearer, "Content-Type: application/sdp"], "v=0\r\n").await
     }
 
@@ -120,45 +130,71 @@ impl Events {
     }
 }
 
-/// A media node that says yes to everything: every offer has sound and pictures.
+/// A media node that says yes to everything (every offer has sound and pictures), and a recorder whose jobs begin at
+/// once and are complete as soon as they are stopped.
 async fn node(mut commands: mpsc::Receiver<Command>, to_core: mpsc::Sender<Input>) {
-    let hello = Hello {
-        versions: VERSIONS,
-        program: "a script".to_owned(),
-        node: NODE,
-        role: Role::Media,
-        boot: BOOT,
-        epoch_seen: common::id::Epoch(0),
-        addresses: vec!["192.0.2.1".to_owned()],
-        name: "one".to_owned(),
-        media_link: Vec::new(),
-        capacity: Capacity { workers: 1, sessions_max: 0 },
-        ext: Vec::new(),
-    };
-    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    drop(to_core.send(Input::LinkUp { node: NODE, hello: Box::new(hello), address }).await);
-    let say = |op: OpId, message: FromNode| to_core.send(Input::Node { node: NODE, boot: BOOT, op, message });
-    let inventory = Inventory { last: true, ..Inventory::default() };
-    drop(say(OpId(0), inventory.into()).await);
-    while let Some(Command { op, message, .. }) = commands.recv().await {
-        let result = match message {
-            ToNode::EndpointOpen(_) => OpResult::Ready(Ready {
+    for (node, role, name) in [(NODE, Role::Media, "one"), (RECORDER, Role::Recorder, "recorder")] {
+        let hello = Hello {
+            versions: VERSIONS,
+            program: "a script".to_owned(),
+            node,
+            role,
+            boot: BOOT,
+            epoch_seen: common::id::Epoch(0),
+            addresses: vec!["192.0.2.1".to_owned()],
+            name: name.to_owned(),
+            media_link: Vec::new(),
+            capacity: Capacity { workers: 1, sessions_max: 0 },
+            ext: Vec::new(),
+        };
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        drop(to_core.send(Input::LinkUp { node, hello: Box::new(hello), address }).await);
+        let message = Inventory { last: true, ..Inventory::default() }.into();
+        drop(to_core.send(Input::Node { node, boot: BOOT, op: OpId(0), message }).await);
+    }
+    let say = |node, op, message| to_core.send(Input::Node { node, boot: BOOT, op, message });
+    let mut seq = 0;
+    while let Some(Command { node, op, message, .. }) = commands.recv().await {
+        let (result, turn) = answer(message);
+        if op != OpId(0) {
+            drop(say(node, op, Done { result }.into()).await);
+        }
+        if let Some(report) = turn {
+            seq += 1;
+            let event = NodeEvent { seq, session: None, what: NodeFact::Recording(report) };
+            drop(say(node, OpId(0), event.into()).await);
+        }
+    }
+}
+
+/// The answer to a command, and what follows from it.
+fn answer(message: ToNode) -> (OpResult, Option<RecordingReport>) {
+    match message {
+        ToNode::EndpointOpen(_) => {
+            let ready = Ready {
                 sdp: "v=0\r\ns=answer\r\n".to_owned(),
                 audio: 1,
                 video: 1,
                 codecs: vec![(MediaKind::Audio, "OPUS".to_owned()), (MediaKind::Video, "VP8".to_owned())],
                 ext: Vec::new(),
-            }),
-            _ => OpResult::Ok,
-        };
-        if op != OpId(0) {
-            drop(say(op, Done { result }.into()).await);
+            };
+            (OpResult::Ready(ready), None)
         }
+        ToNode::RecordingStart(start) => {
+            let report = RecordingReport { recording: start.recording, fact: RecordingFact::Started };
+            (OpResult::Ok, Some(report))
+        }
+        ToNode::RecordingStop(stop) => {
+            let fact =
+                RecordingFact::Ready { duration_ms: 61_370, size_bytes: 4_190_233, warning: String::new() };
+            (OpResult::Ok, Some(RecordingReport { recording: stop.recording, fact }))
+        }
+        _ => (OpResult::Ok, None),
     }
 }
 
 /// Waits until the scripted node is known.
-async fn node_is_up(master: &Master) {
+pub(super) async fn node_is_up(master: &Master) {
     while master.app("GET /openvidu/api/health", "").await["status"] != "UP" {
         tokio::task::yield_now().await;
     }
