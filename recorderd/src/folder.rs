@@ -11,7 +11,7 @@
 //!
 //! Everything is opened relative to its folder's descriptor, one component at a time and never through a symbolic link,
 //! so that neither a name nor something put into the folder leads out of it. Names are checked by
-//! [`names`](crate::names) besides.
+//! [`names`] besides.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};

@@ -23,9 +23,9 @@ fn piece(file: &str, start_us: u64) -> Unfinished {
     Unfinished { file: file.to_owned(), start_us }
 }
 
-fn done(last: FromStudio) -> (u64, u64) {
+fn done(last: &FromStudio) -> (u64, u64) {
     let FromStudio::Done { duration_us, bytes, .. } = last else { panic!("{last:?}") };
-    (duration_us, bytes)
+    (*duration_us, *bytes)
 }
 
 const QUARTERS: [Tile; 4] = [
@@ -60,7 +60,7 @@ fn everybody_is_in_a_tile_of_their_own_and_sound_and_picture_stay_together() {
     studio.play(Duration::from_secs(5));
     let length = studio.now_us();
     let (used, peak) = (cpu(studio.pid()), peak_mb(studio.pid()));
-    let (duration_us, bytes) = done(studio.stop());
+    let (duration_us, bytes) = done(&studio.stop());
     let path = folder.path().join("film.mp4");
     println!("started after {started:?}; {used:?} of CPU in {length} us; {peak} MB; {bytes} bytes");
     assert_eq!(wanted.get(&2), Some(&(640, 360)), "a quarter of the film is asked for");
@@ -121,7 +121,7 @@ fn what_was_recorded_before_a_kill_can_be_played_and_is_finished_afterwards() {
         thumbnail: "film.jpg".to_owned(),
     })));
     let (_, last) = studio.wait(|said| matches!(said, FromStudio::Done { .. } | FromStudio::Failed { .. }));
-    let (duration_us, _) = done(last);
+    let (duration_us, _) = done(&last);
     check_timeline(&eye::pictures(&path), duration_us);
     println!("killed at {killed_ms} ms, {duration_us} us are left");
     assert!(
@@ -156,7 +156,7 @@ fn nobody_a_late_picture_a_pause_other_codecs_and_sizes_do_not_stop_it() {
     studio.join(2, Some((pictures(6, (320, 180), Coding::Vp9), Coding::Vp9)), None);
     studio.play(Duration::from_secs(4));
     let length = studio.now_us();
-    let (duration_us, _) = done(studio.stop());
+    let (duration_us, _) = done(&studio.stop());
     let path = folder.path().join("film.mp4");
     let seen = eye::pictures(&path);
     check_timeline(&seen, duration_us);
@@ -189,7 +189,7 @@ fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
     studio.join(2, None, Some(sound()));
     studio.wait(|said| matches!(said, FromStudio::Running));
     studio.play(Duration::from_secs(4));
-    let (duration_us, _) = done(studio.stop());
+    let (duration_us, _) = done(&studio.stop());
     let path = folder.path().join("film.webm");
     let (beeps, end) = eye::beeps(&path);
     assert!(
@@ -215,7 +215,7 @@ fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
         thumbnail: String::new(),
     })));
     let (_, last) = studio.wait(|said| matches!(said, FromStudio::Done { .. } | FromStudio::Failed { .. }));
-    let left_ms = done(last).0.cast_signed() / 1_000 - 3_000;
+    let left_ms = done(&last).0.cast_signed() / 1_000 - 3_000;
     assert!(killed_ms - left_ms <= 1_000, "{killed_ms} {left_ms}");
     let (beeps, end) = eye::beeps(&path);
     assert!((end - left_ms - 3_000).abs() < 100 && beeps.len() >= 3, "{beeps:?} {end} {left_ms}");
@@ -225,7 +225,7 @@ fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
 fn a_stop_before_anything_came_leaves_a_film_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let studio = Studio::record(begin(folder.path(), Composed));
-    let (duration_us, _) = done({ studio }.stop());
+    let (duration_us, _) = done(&{ studio }.stop());
     assert!((100_000..2_000_000).contains(&duration_us), "{duration_us}");
     assert!(!eye::pictures(&folder.path().join("film.mp4")).is_empty());
 }
