@@ -94,6 +94,8 @@ struct Track {
     spatial: u8,
     /// Size of the best encoding.
     best: Option<(u16, u16)>,
+    /// How pictures are to be turned now.
+    orientation: u8,
 }
 
 /// Names of the files of individual recordings.
@@ -310,6 +312,7 @@ impl Intake {
                 ring: Ring::default(),
                 spatial: u8::MAX,
                 best: None,
+                orientation: 0,
             }
         });
         // Another SSRC, other sequence numbers: nothing that came before continues here.
@@ -347,6 +350,9 @@ impl Intake {
             stream: key.0.0,
             file,
         }))));
+        if track.orientation != 0 {
+            self.outputs.push_back(Output::Studio(turn(track)));
+        }
     }
 
     fn packet(&mut self, now_us: i64, id: TrackId, packet: Packet) {
@@ -356,6 +362,12 @@ impl Intake {
         self.counts.bytes += packet.bytes.len() as u64;
         self.last_packet_us = Some(now_us);
         track.newest = Some(packet.ring_seq);
+        if track.orientation != packet.orientation {
+            track.orientation = packet.orientation;
+            if self.piece_us.is_some() {
+                self.outputs.push_back(Output::Studio(turn(track)));
+            }
+        }
         let is_start = packet.flags & Packet::START != 0;
         if is_start
             && track.codec == Codec::Vp8
@@ -480,6 +492,10 @@ impl Intake {
 
 fn want(key: Key, spatial: u8) -> Output {
     Output::Want { stream: key.0, kind: key.1, spatial_max: Some(spatial) }
+}
+
+const fn turn(track: &Track) -> ToStudio {
+    ToStudio::Orientation { track: track.number, orientation: track.orientation }
 }
 
 fn to_studio(track: u32, piece_us: i64, entry: &ring::Entry) -> ToStudio {

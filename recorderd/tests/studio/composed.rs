@@ -7,7 +7,10 @@ use recorderd::studio::protocol::{Finish, FromStudio, ToStudio, Unfinished};
 
 use crate::clip::{Coding, pictures, sound};
 use crate::eye::{self, Tile};
-use crate::process::{Studio, begin, cpu, layers, peak_mb, roster};
+use crate::process::{Studio, begin, cpu, layers, peak_mb, roster, turn};
+
+/// A kill may cost so much on a machine that is busy with other things; alone on it, it is about half.
+pub(crate) const LOSS_MS_MAX: i64 = 2_500;
 
 /// Times of pictures go up by 40 ms, and there are as many as the film is long.
 fn check_timeline(seen: &[eye::Seen], duration_us: u64) {
@@ -38,6 +41,7 @@ const QUARTERS: [Tile; 4] = [
 /// Publishers come and go around the first, whose tile is followed: four, then two, then four with a muted one.
 #[test]
 fn everybody_is_in_a_tile_of_their_own_and_sound_and_picture_stay_together() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let clips: Vec<_> = (1..=4).map(|n| pictures(n, (640, 360), Coding::Vp8)).collect();
     let mut studio = Studio::record(begin(folder.path(), Composed));
@@ -97,18 +101,21 @@ fn everybody_is_in_a_tile_of_their_own_and_sound_and_picture_stay_together() {
 
 #[test]
 fn what_was_recorded_before_a_kill_can_be_played_and_is_finished_afterwards() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let mut studio = Studio::record(begin(folder.path(), Composed));
     studio.say(&ToStudio::Roster(roster(&[1])));
     studio.join(1, Some((pictures(1, (640, 360), Coding::Vp8), Coding::Vp8)), Some(sound()));
     studio.wait(|said| matches!(said, FromStudio::Running));
     studio.play(Duration::from_millis(5_300));
-    let killed_ms = studio.now_us() / 1_000;
-    studio.kill();
+    let (told_ms, killed_ms) = studio.kill();
     let path = folder.path().join("film.mp4");
     let torn = eye::pictures(&path);
-    assert!(killed_ms - torn.last().unwrap().at_ms <= 1_500, "{killed_ms} {}", torn.last().unwrap().at_ms);
+    let left_ms = torn.last().unwrap().at_ms;
+    println!("killed at {killed_ms} ms: {left_ms} ms are left, {told_ms} were promised");
+    assert!(left_ms >= told_ms && killed_ms - left_ms <= LOSS_MS_MAX);
 
+    // A fragment is torn in two.
     let mut file = std::fs::read(&path).unwrap();
     file.truncate(file.len() - 3_000);
     std::fs::write(&path, &file).unwrap();
@@ -123,16 +130,13 @@ fn what_was_recorded_before_a_kill_can_be_played_and_is_finished_afterwards() {
     let (_, last) = studio.wait(|said| matches!(said, FromStudio::Done { .. } | FromStudio::Failed { .. }));
     let (duration_us, _) = done(&last);
     check_timeline(&eye::pictures(&path), duration_us);
-    println!("killed at {killed_ms} ms, {duration_us} us are left");
-    assert!(
-        killed_ms - duration_us.cast_signed() / 1_000 <= 1_500 + 600,
-        "a torn fragment of half a second is lost too"
-    );
+    assert!(duration_us.cast_signed() / 1_000 >= left_ms - 700, "{left_ms} {duration_us}");
     assert!(folder.path().join("film.jpg").exists());
 }
 
 #[test]
 fn nobody_a_late_picture_a_pause_other_codecs_and_sizes_do_not_stop_it() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let mut start = begin(folder.path(), Composed);
     (start.labels, start.audio_tiles) = (true, true);
@@ -181,6 +185,7 @@ fn nobody_a_late_picture_a_pause_other_codecs_and_sizes_do_not_stop_it() {
 
 #[test]
 fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let mut start = begin(folder.path(), Composed);
     start.video = false;
@@ -204,8 +209,7 @@ fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
     studio.join(1, None, Some(sound()));
     studio.wait(|said| matches!(said, FromStudio::Running));
     studio.play(Duration::from_secs(3));
-    let killed_ms = studio.now_us() / 1_000;
-    studio.kill();
+    let (told_ms, killed_ms) = studio.kill();
     let mut studio = Studio::warm();
     studio.say(&ToStudio::Finish(Box::new(Finish {
         mode: Composed,
@@ -216,13 +220,15 @@ fn sound_alone_is_opus_in_webm_and_survives_a_kill() {
     })));
     let (_, last) = studio.wait(|said| matches!(said, FromStudio::Done { .. } | FromStudio::Failed { .. }));
     let left_ms = done(&last).0.cast_signed() / 1_000 - 3_000;
-    assert!(killed_ms - left_ms <= 1_000, "{killed_ms} {left_ms}");
+    println!("killed at {killed_ms} ms: {left_ms} ms are left, {told_ms} were promised");
+    assert!(left_ms >= told_ms && killed_ms - left_ms <= LOSS_MS_MAX);
     let (beeps, end) = eye::beeps(&path);
-    assert!((end - left_ms - 3_000).abs() < 100 && beeps.len() >= 3, "{beeps:?} {end} {left_ms}");
+    assert!((end - left_ms - 3_000).abs() < 100 && beeps.len() >= 2, "{beeps:?} {end} {left_ms}");
 }
 
 #[test]
 fn a_stop_before_anything_came_leaves_a_film_all_the_same() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let studio = Studio::record(begin(folder.path(), Composed));
     let (duration_us, _) = done(&{ studio }.stop());

@@ -6,8 +6,9 @@ use common::wire::recording::RecordingMode::Individual;
 use recorderd::studio::protocol::{FileResult, Finish, FromStudio, Unfinished};
 
 use crate::clip::{Coding, pictures, sound};
+use crate::composed::LOSS_MS_MAX;
 use crate::eye::{self, Tile};
-use crate::process::{Studio, begin, cpu};
+use crate::process::{Studio, begin, cpu, turn};
 
 const WHOLE: Tile = Tile { x: 0, y: 0, width: 640, height: 360 };
 
@@ -18,6 +19,7 @@ fn files(last: FromStudio) -> Vec<FileResult> {
 
 #[test]
 fn every_stream_has_a_file_that_can_be_played_as_it_was_sent() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let clips = [(1, Coding::Vp8), (2, Coding::H264), (3, Coding::Vp9)]
         .map(|(n, coding)| (n, coding, pictures(n, (640, 360), coding)));
@@ -64,13 +66,16 @@ fn every_stream_has_a_file_that_can_be_played_as_it_was_sent() {
 
 #[test]
 fn files_of_a_killed_job_are_finished_afterwards() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let mut studio = Studio::record(begin(folder.path(), Individual));
     studio.join(1, Some((pictures(1, (640, 360), Coding::Vp8), Coding::Vp8)), Some(sound()));
-    studio.wait(|said| matches!(said, FromStudio::FileBegan { has_audio: true, has_video: true, .. }));
+    let both =
+        |said: &FromStudio| matches!(said, FromStudio::FileBegan { has_audio: true, has_video: true, .. });
+    let (_, began) = studio.wait(both);
+    let FromStudio::FileBegan { start_us, .. } = began else { panic!("{began:?}") };
     studio.play(Duration::from_secs(4));
-    let killed_ms = studio.now_us() / 1_000;
-    studio.kill();
+    let (told_ms, killed_ms) = studio.kill();
     let mut studio = Studio::warm();
     studio.say(&recorderd::studio::protocol::ToStudio::Finish(Box::new(Finish {
         mode: Individual,
@@ -83,14 +88,17 @@ fn files_of_a_killed_job_are_finished_afterwards() {
     let files = files(last);
     let file = &files[0];
     assert!(file.has_audio && file.has_video && file.file == "str_1.webm" && file.start_us == 7);
-    assert!(killed_ms - file.duration_us.cast_signed() / 1_000 < 700, "{killed_ms} {}", file.duration_us);
+    let left_ms = (start_us + file.duration_us).cast_signed() / 1_000;
+    println!("killed at {killed_ms} ms: {left_ms} ms are left, {told_ms} were promised");
+    assert!(left_ms >= told_ms && killed_ms - left_ms < LOSS_MS_MAX);
     let seen = eye::pictures(&folder.path().join(&file.file));
-    assert!(seen.len() > 90 && seen.last().unwrap().code(WHOLE).is_some());
+    assert!(seen.len() > 60 && seen.last().unwrap().code(WHOLE).is_some());
 }
 
 /// Twenty streams are remuxed for less than a third of a core.
 #[test]
 fn twenty_streams_are_little_work() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let (clip, sound) = (pictures(1, (640, 360), Coding::Vp8), sound());
     let mut studio = Studio::record(begin(folder.path(), Individual));

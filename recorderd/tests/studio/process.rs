@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::wire::recording::RecordingMode;
@@ -17,6 +18,12 @@ use crate::clip::{Clip, Coding, Player};
 
 /// What nobody should ever have to wait for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One test at a time: all of them play in real time.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(crate) struct Studio {
     child: Child,
@@ -137,9 +144,20 @@ impl Studio {
         last
     }
 
-    pub(crate) fn kill(mut self) {
+    /// Kills it; returns up to which time it had promised that everything is on the disk, and when it died, in ms.
+    pub(crate) fn kill(mut self) -> (i64, i64) {
         self.child.kill().unwrap();
+        let killed_ms = self.now_us() / 1_000;
         self.child.wait().unwrap();
+        self.listen();
+        let told = self.heard.iter().rev().find_map(|(_, said)| {
+            if let FromStudio::Progress { media_us, .. } = said {
+                Some(media_us.cast_signed() / 1_000)
+            } else {
+                None
+            }
+        });
+        (told.unwrap_or_default(), killed_ms)
     }
 
     /// A publisher with pictures and sound starts: tracks `2 * n` and `2 * n + 1` of stream `n`.
