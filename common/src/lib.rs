@@ -9,6 +9,7 @@ pub mod id;
 pub mod limits;
 #[cfg(feature = "net")]
 pub mod net;
+pub mod operator;
 #[cfg(feature = "net")]
 pub mod telemetry;
 pub mod units;

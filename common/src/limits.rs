@@ -39,8 +39,14 @@ pub const HANDSHAKES_MAX: usize = 64;
 /// link.
 pub const ENROLMENTS_MAX: usize = 64;
 
-/// Consoles at one master; each costs an overview a second. Enforced by masterd's link.
+/// Consoles at one master; each costs its windows once a second. Enforced by masterd's link.
 pub const CONSOLES_MAX: usize = 64;
+
+/// Subscriptions of one console: its windows that show. Enforced by masterd's link.
+pub const SUBSCRIPTIONS_PER_CONSOLE_MAX: usize = 128;
+
+/// Operations of one console at one time. Enforced by masterd's link.
+pub const OPERATIONS_PER_CONSOLE_MAX: usize = 16;
 
 /// Connections that wait for a handshake at a master; more are refused. Enforced by masterd's link.
 pub const HANDSHAKES_WAITING_MAX: usize = 4096;
@@ -51,6 +57,9 @@ pub const COMMANDS_WAITING_MAX: usize = 1024;
 /// Results of commands that a node remembers for repeated ones, and their bytes. A master repeats a command within
 /// seconds. Enforced in `net::node_link`.
 pub const RESULTS_KEPT_MAX: usize = 4096;
+
+/// Datagrams with numbers of watched sessions that wait for the link; older ones are dropped. `net::node_link`.
+pub const STATS_WAITING_MAX: usize = 2048;
 
 /// Bytes of all kept results. Enforced in `net::node_link`.
 pub const RESULTS_KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;

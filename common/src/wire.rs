@@ -12,6 +12,7 @@ pub mod media;
 pub mod node;
 pub mod operator;
 pub mod recording;
+pub mod statistics;
 
 use serde::{Deserialize, Serialize};
 

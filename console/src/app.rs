@@ -153,7 +153,12 @@ fn take(frames: &mut Frames, now: Duration, event: Event, source: &Source, write
             Effect::Quit => flow = Flow::Quit,
             Effect::Redraw => frames.forget(),
             Effect::Suspend => flow = flow.max(Flow::Suspend),
-            Effect::Operate(_) | Effect::Retry | Effect::Subscribe { .. } | Effect::Unsubscribe { .. } => {}
+            Effect::Adjust { .. }
+            | Effect::Operate(_)
+            | Effect::Recall(_)
+            | Effect::Retry
+            | Effect::Subscribe { .. }
+            | Effect::Unsubscribe { .. } => {}
         }
     }
     flow

@@ -57,6 +57,9 @@ pub struct LookArgs {
     /// Offer no action that changes the cluster
     #[arg(long, global = true)]
     pub read_only: bool,
+    /// Lines instead of a desktop: for screen readers and dumb terminals
+    #[arg(long)]
+    pub plain: bool,
 }
 
 /// Colours.
@@ -110,6 +113,84 @@ pub enum Command {
         #[arg(long)]
         limit: Option<usize>,
     },
+    /// Everything about one thing
+    Describe {
+        /// Of what
+        what: DescribeWhat,
+        /// Its name
+        name: String,
+        /// How
+        #[arg(short, long, value_enum, default_value_t = Output::Yaml)]
+        output: Output,
+    },
+    /// A table that is printed again and again; once into a pipe
+    Top {
+        /// Of what
+        what: GetWhat,
+        /// Which rows
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// Column to sort by, `-` in front for descending
+        #[arg(long, allow_hyphen_values = true)]
+        sort: Option<String>,
+        /// Tables; for ever without it
+        #[arg(short = 'n', long)]
+        count: Option<u32>,
+        /// Rows of each table
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Print events
+    Events {
+        /// Go on with those that come
+        #[arg(short, long)]
+        follow: bool,
+        /// Only of the last time: `30s`, `10min`, `2h`
+        #[arg(long)]
+        since: Option<String>,
+        /// Which events
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// At most so many of those that were
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// How: lines, or one JSON document a line
+        #[arg(short, long, value_enum, default_value_t = Lines::Text)]
+        output: Lines,
+    },
+    /// Place no more sessions on a node
+    Drain {
+        /// Name of the node
+        node: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// Take a draining node back
+    Undrain {
+        /// Name of the node
+        node: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// Take a node out of the cluster; its sessions end
+    Remove {
+        /// Name of the node
+        node: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// Sessions
+    #[command(subcommand)]
+    Session(SessionVerb),
+    /// Connections
+    #[command(subcommand)]
+    Connection(ConnectionVerb),
+    /// Streams
+    #[command(subcommand)]
+    Stream(StreamVerb),
+    /// Recordings
+    #[command(subcommand)]
+    Record(RecordVerb),
     /// Print the key table
     Keys,
     /// Draw frames of the made-up cluster into memory and print times and bytes
@@ -123,13 +204,120 @@ pub enum Command {
     },
 }
 
-/// What `get` prints.
+/// How an operation is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ActArgs {
+    /// Why, for the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Only say what it would affect
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do it without asking
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// What can be done with sessions.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SessionVerb {
+    /// Close a session
+    Close {
+        /// Name of the session
+        session: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+}
+
+/// What can be done with connections.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConnectionVerb {
+    /// End a connection
+    Evict {
+        /// Name of the session
+        session: String,
+        /// Name of the connection
+        connection: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+}
+
+/// What can be done with streams.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StreamVerb {
+    /// End a stream
+    Unpublish {
+        /// Name of the session
+        session: String,
+        /// Name of the stream
+        stream: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+}
+
+/// What can be done with recordings.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RecordVerb {
+    /// Record a session
+    Start {
+        /// Name of the session
+        session: String,
+        /// One file for each stream instead of one film
+        #[arg(long)]
+        individual: bool,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// End a recording
+    Stop {
+        /// Name of the recording
+        recording: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+    /// Delete a recording with its files
+    Delete {
+        /// Name of the recording
+        recording: String,
+        #[command(flatten)]
+        act: ActArgs,
+    },
+}
+
+/// What `get` and `top` print.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum GetWhat {
     /// Media nodes and recorders
     Nodes,
     /// Sessions
     Sessions,
+    /// Recordings
+    Recordings,
+    /// Events
+    Events,
+}
+
+/// What `describe` prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DescribeWhat {
+    /// A media node or recorder
+    Node,
+    /// A session with participants, streams and placement
+    Session,
+    /// A recording
+    Recording,
+}
+
+/// How events are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Lines {
+    /// Text
+    Text,
+    /// JSON
+    Jsonl,
 }
 
 /// How `get` prints.
@@ -153,6 +341,12 @@ fn parse_size(text: &str) -> Result<(u16, u16), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
 
     #[test]
     fn flags_may_stand_before_and_after_the_command() {

@@ -3,28 +3,34 @@
 //! The console as a command: rows once, the key table, measurements. Tables go to standard output, everything else to
 //! standard error.
 
+mod act;
+mod ask;
+mod plain;
+mod watch;
+
 use std::fmt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use common::operator::field_names;
+use common::operator::filter::Filter;
 use common::telemetry::chain;
+use common::wire::operator::{Order, Row, Topic};
 
-use crate::args::{Args, Command, GetWhat, Output, SourceArgs};
+use self::ask::Asker;
+use crate::args::{Args, Command, DescribeWhat, GetWhat, Output, SourceArgs};
 use crate::context::Context;
-use crate::demo::Size;
+use crate::demo::{Hub, Size};
 use crate::event::{Event, Key, KeyCode};
 use crate::frames::Frames;
-use crate::model::Message;
-use crate::shell::source::Source;
+use crate::model::Session;
+use crate::rows::{Column, EVENTS, EventRow, NODES, NodeRow, RECORDINGS, RecordingRow, SESSIONS, SessionRow};
+use crate::shell::source::{Request, Source};
 use crate::shell::{demo, live, terminal};
 use crate::state::{Settings, State};
-use crate::store::Store;
-use crate::view::table::TableView;
-use crate::view::{Facts, ViewKind, help};
+use crate::store::NodeEntry;
+use crate::view::help;
 use crate::{app, output, text};
-
-/// Time to the first overview.
-const FIRST_OVERVIEW: Duration = Duration::from_secs(10);
 
 /// How a run ended. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +44,7 @@ pub enum Exit {
     Usage = 2,
     /// No master answers.
     Unreachable = 3,
-    /// It took too long.
+    /// It took too long; what was asked for may still be carried out.
     TimedOut = 4,
 }
 
@@ -52,9 +58,43 @@ impl From<Exit> for ExitCode {
 #[must_use]
 pub fn run(args: &Args) -> Exit {
     match &args.command {
+        None if args.look.plain => plain::run(args),
         None => desktop(args),
         Some(Command::Get { what, output, filter, sort, limit }) => {
-            get(args, *what, *output, filter, sort.as_deref(), *limit)
+            let wanted = Rows { what: *what, filter, sort: sort.as_deref(), limit: *limit };
+            in_runtime(get(&args.source, wanted, *output))
+        }
+        Some(Command::Describe { what, name, output }) => {
+            in_runtime(describe(&args.source, *what, name, *output))
+        }
+        Some(Command::Top { what, filter, sort, count, limit }) => {
+            let wanted = Rows { what: *what, filter, sort: sort.as_deref(), limit: Some(*limit) };
+            in_runtime(watch::top(&args.source, wanted, *count))
+        }
+        Some(Command::Events { follow, since, filter, limit, output }) => {
+            let wanted = watch::Events {
+                follow: *follow,
+                since: since.as_deref(),
+                filter,
+                limit: *limit,
+                output: *output,
+            };
+            in_runtime(watch::events(&args.source, &wanted))
+        }
+        Some(
+            command @ (Command::Drain { .. }
+            | Command::Undrain { .. }
+            | Command::Remove { .. }
+            | Command::Session(_)
+            | Command::Connection(_)
+            | Command::Stream(_)
+            | Command::Record(_)),
+        ) => {
+            if args.look.read_only {
+                complain(&"started with --read-only");
+                return Exit::Refused;
+            }
+            in_runtime(act::run(&args.source, command))
         }
         Some(Command::Keys) => {
             common::exit::say(&help::text());
@@ -121,181 +161,201 @@ fn failed(error: &std::io::Error) -> Exit {
     Exit::Refused
 }
 
-fn get(
-    args: &Args,
-    what: GetWhat,
-    output: Output,
-    filter: &str,
-    sort: Option<&str>,
-    limit: Option<usize>,
-) -> Exit {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
-    };
-    let kind = match what {
-        GetWhat::Nodes => ViewKind::Nodes,
-        GetWhat::Sessions => ViewKind::Sessions,
-    };
-    let mut table = TableView::new(kind);
-    if let Err(exit) = prepare(&mut table, filter, sort) {
-        return exit;
+/// Runs to an end in a runtime of its own.
+fn in_runtime(work: impl Future<Output = Result<(), Exit>>) -> Exit {
+    match runtime() {
+        Ok(runtime) => runtime.block_on(work).err().unwrap_or(Exit::Done),
+        Err(error) => failed(&error),
     }
-    let store = match runtime.block_on(first_overview(&args.source)) {
-        Ok(store) => store,
-        Err(exit) => return exit,
-    };
-    common::exit::say(&rendered(&store, table, what, output, limit));
-    Exit::Done
 }
 
-/// Sets filter and order of a table from the command line.
-fn prepare(table: &mut TableView, filter: &str, sort: Option<&str>) -> Result<(), Exit> {
-    table.set_filter(filter);
-    if let Some(error) = &table.error {
-        complain(&format_args!("--filter: {error}"));
-        return Err(Exit::Usage);
+/// Rows that are asked for.
+#[derive(Clone, Copy, Debug)]
+struct Rows<'a> {
+    what: GetWhat,
+    filter: &'a str,
+    sort: Option<&'a str>,
+    limit: Option<usize>,
+}
+
+impl Rows<'_> {
+    const fn topic(&self) -> Topic {
+        match self.what {
+            GetWhat::Events => Topic::Events,
+            GetWhat::Nodes => Topic::Nodes,
+            GetWhat::Recordings => Topic::Recordings,
+            GetWhat::Sessions => Topic::Sessions,
+        }
     }
-    if let Some(sort) = sort {
-        let (descending, name) = sort.strip_prefix('-').map_or((false, sort), |name| (true, name));
-        let Some(column) = table.columns().iter().position(|column| column.id == name) else {
-            let names: Vec<&str> = table.columns().iter().map(|column| column.id).collect();
-            complain(&format_args!("--sort: no column `{name}`; there are {}", names.join(", ")));
+
+    const fn kind(&self) -> &'static str {
+        match self.what {
+            GetWhat::Events => "events",
+            GetWhat::Nodes => "nodes",
+            GetWhat::Recordings => "recordings",
+            GetWhat::Sessions => "sessions",
+        }
+    }
+
+    const fn columns(&self) -> &'static [Column] {
+        match self.what {
+            GetWhat::Events => EVENTS,
+            GetWhat::Nodes => NODES,
+            GetWhat::Recordings => RECORDINGS,
+            GetWhat::Sessions => SESSIONS,
+        }
+    }
+
+    /// Checks the filter here, where mistakes are a matter of the command line, and reads the order.
+    fn order(&self) -> Result<Order, Exit> {
+        let fields = field_names(&self.topic());
+        if let Err(error) = Filter::parse(self.filter, fields) {
+            complain(&format_args!("--filter: {error}"));
             return Err(Exit::Usage);
-        };
-        table.sort = Some((column, descending));
+        }
+        let Some(sort) = self.sort else { return Ok(Order::default()) };
+        let (descending, name) = sort.strip_prefix('-').map_or((false, sort), |name| (true, name));
+        if self.what == GetWhat::Events || !fields.contains(&name) {
+            complain(&format_args!("--sort: no column `{name}`; there are {}", fields.join(", ")));
+            return Err(Exit::Usage);
+        }
+        Ok(Order { field: name.to_owned(), descending })
     }
+}
+
+async fn get(args: &SourceArgs, wanted: Rows<'_>, output: Output) -> Result<(), Exit> {
+    let order = wanted.order()?;
+    let mut asker = Asker::start(args).await?;
+    let answer = asker.rows(wanted.topic(), wanted.filter, order, wanted.limit).await?;
+    common::exit::say(&match output {
+        Output::Table => text_table(&wanted, &answer.rows, answer.at_ms),
+        Output::Json | Output::Yaml => {
+            let rows: Vec<_> = answer.rows.iter().filter_map(|row| json_of(row, answer.at_ms)).collect();
+            let cluster = asker.cluster();
+            let document = output::document(wanted.kind(), cluster, answer.at_ms, answer.total, &rows);
+            printed(&document, output)
+        }
+    });
     Ok(())
 }
 
-/// What the source says first.
-async fn first_overview(args: &SourceArgs) -> Result<Store, Exit> {
-    let mut source = start_source(args)?;
-    let mut store = Store::default();
-    let reading = async {
-        while let Some(message) = source.messages.recv().await {
-            let done = matches!(message, Message::Overview(_));
-            store.apply(Duration::ZERO, message);
-            if done {
-                return Ok(());
-            }
-        }
-        Err(Exit::Unreachable)
-    };
-    match tokio::time::timeout(FIRST_OVERVIEW, reading).await {
-        Ok(Ok(())) => Ok(store),
-        Ok(Err(exit)) => Err(exit),
-        Err(_elapsed) => {
-            let why = match &store.link {
-                Some(crate::model::Link::Down { why, .. }) => why.to_string(),
-                Some(crate::model::Link::Connecting { address }) => format!("no answer from {address}"),
-                Some(crate::model::Link::Up(_)) | None => "no overview came".to_owned(),
-            };
-            complain(&why);
-            Err(if store.welcome.is_some() { Exit::TimedOut } else { Exit::Unreachable })
-        }
+fn printed(document: &serde_json::Value, output: Output) -> String {
+    if output == Output::Json { format!("{document:#}\n") } else { output::yaml(document) }
+}
+
+fn json_of(row: &Row, at_ms: u64) -> Option<serde_json::Value> {
+    match row {
+        Row::Node(row) => Some(output::node(&NodeEntry::of(row))),
+        Row::Session(row) => Some(output::session(&Session::of(row), at_ms)),
+        Row::Recording(row) => Some(output::recording(row)),
+        Row::Event(row) => Some(output::event(row)),
+        Row::Head(_) | Row::NodeDetail(_) | Row::SessionDetail(_) | Row::Decision(_) => None,
     }
 }
 
-/// The rows that pass, as asked for. Recorders are nodes too.
-fn rendered(
-    store: &Store,
-    mut table: TableView,
-    what: GetWhat,
-    output: Output,
-    limit: Option<usize>,
-) -> String {
-    let theme = crate::theme::Theme::default();
-    let facts = Facts { store, now: Duration::ZERO, theme, keep_order: false };
-    table.load(&facts);
-    let mut keys = table.rows().to_vec();
-    if what == GetWhat::Nodes {
-        let mut recorders = table.clone();
-        recorders.kind = ViewKind::Recorders;
-        recorders.load(&facts);
-        keys.extend(recorders.rows());
-    }
-    let total = keys.len() as u64;
-    keys.truncate(limit.unwrap_or(usize::MAX));
-    match output {
-        Output::Table => text_table(store, &keys, what),
-        Output::Json | Output::Yaml => {
-            let (kind, rows) = match what {
-                GetWhat::Nodes => (
-                    "nodes",
-                    keys.iter()
-                        .filter_map(|key| store.node(common::id::NodeKey(*key)).map(output::node))
-                        .collect(),
-                ),
-                GetWhat::Sessions => (
-                    "sessions",
-                    keys.iter()
-                        .filter_map(|key| {
-                            store
-                                .session(common::id::SessionKey(*key))
-                                .map(|session| output::session(store, session))
-                        })
-                        .collect(),
-                ),
-            };
-            let rows: Vec<_> = rows;
-            let document = output::document(kind, store, total, &rows);
-            if output == Output::Yaml { output::yaml(&document) } else { format!("{document:#}\n") }
-        }
-    }
-}
-
-fn text_table(store: &Store, keys: &[u64], what: GetWhat) -> String {
-    use crate::rows::{NODES, NodeRow, SESSIONS, SessionRow};
-
-    let columns = if what == GetWhat::Nodes { NODES } else { SESSIONS };
-    let columns: Vec<_> = columns.iter().filter(|column| column.id != "history").collect();
+fn text_table(wanted: &Rows<'_>, rows: &[Row], at_ms: u64) -> String {
+    let columns: Vec<_> = wanted.columns().iter().filter(|column| column.id != "history").collect();
     let heads: Vec<&str> = columns.iter().map(|column| column.head).collect();
-    let row = |key: &u64| -> Option<Vec<String>> {
-        let cell: Box<dyn Fn(&str) -> String> = match what {
-            GetWhat::Nodes => {
-                let row = NodeRow { entry: store.node(common::id::NodeKey(*key))?, since: Duration::ZERO };
-                Box::new(move |id| row.cell(id).0)
+    let cells = |row: &Row| -> Option<Vec<String>> {
+        let all = |cell: &dyn Fn(&str) -> String| columns.iter().map(|column| cell(column.id)).collect();
+        match row {
+            Row::Node(row) => {
+                let entry = NodeEntry::of(row);
+                let row = NodeRow { entry: &entry, since: Duration::ZERO };
+                Some(all(&|id| row.cell(id).0))
             }
-            GetWhat::Sessions => {
-                let row = SessionRow { session: store.session(common::id::SessionKey(*key))?, store };
-                Box::new(move |id| row.cell(id).0)
+            Row::Session(row) => {
+                let session = Session::of(row);
+                let row = SessionRow { session: &session, at_ms };
+                Some(all(&|id| row.cell(id).0))
             }
-        };
-        Some(columns.iter().map(|column| cell(column.id)).collect())
+            Row::Recording(row) => Some(all(&|id| RecordingRow { row, at_ms }.cell(id).0)),
+            Row::Event(row) => Some(all(&|id| EventRow { entry: row }.cell(id).0)),
+            Row::Head(_) | Row::NodeDetail(_) | Row::SessionDetail(_) | Row::Decision(_) => None,
+        }
     };
-    output::columns(&heads, &keys.iter().filter_map(row).collect::<Vec<_>>())
+    output::columns(&heads, &rows.iter().filter_map(cells).collect::<Vec<_>>())
+}
+
+async fn describe(args: &SourceArgs, what: DescribeWhat, name: &str, output: Output) -> Result<(), Exit> {
+    let mut asker = Asker::start(args).await?;
+    let (topic, word) = match what {
+        DescribeWhat::Node => (Topic::Nodes, "node"),
+        DescribeWhat::Recording => (Topic::Recordings, "recording"),
+        DescribeWhat::Session => (Topic::Sessions, "session"),
+    };
+    let found = asker.named(topic, name).await?;
+    let Some(found) = found else {
+        complain(&format_args!("no {word} is called `{name}`"));
+        return Err(Exit::Refused);
+    };
+    let value = match &found {
+        Row::Node(row) => {
+            let answer = asker.rows(Topic::Node(row.node), "", Order::default(), None).await?;
+            answer.rows.iter().find_map(|row| {
+                let Row::NodeDetail(detail) = row else { return None };
+                Some(output::node_detail(detail, answer.at_ms))
+            })
+        }
+        Row::Session(row) => {
+            let decisions =
+                asker.rows(Topic::Decisions(Some(row.name.clone())), "", Order::default(), Some(20)).await?;
+            let decisions: Vec<_> = decisions
+                .rows
+                .into_iter()
+                .filter_map(|row| if let Row::Decision(row) = row { Some(row) } else { None })
+                .collect();
+            // The media node's numbers need two of its rounds.
+            let answer = asker.measured(row.session).await?;
+            answer.rows.iter().find_map(|row| {
+                let Row::SessionDetail(detail) = row else { return None };
+                Some(output::session_detail(detail, &decisions, answer.at_ms))
+            })
+        }
+        row => json_of(row, 0),
+    };
+    let Some(value) = value else {
+        complain(&format_args!("the {word} is gone"));
+        return Err(Exit::Refused);
+    };
+    common::exit::say(&match output {
+        Output::Json => format!("{value:#}\n"),
+        Output::Table | Output::Yaml => output::yaml(&value),
+    });
+    Ok(())
 }
 
 /// Draws frames of the made-up cluster into memory: what a second of the cluster costs, what a key costs, what nothing
 /// costs.
 fn measure(size: Size, frames: u32, screen: (u16, u16)) -> String {
-    let (mut world, past) = demo::past(size, false);
+    let mut hub = Hub::new(size, false);
     let mut console = Frames::new(State::new(Settings::default(), screen, 1));
     let mut now = Duration::ZERO;
-    for message in past {
-        console.handle(now, Event::Message(message));
-    }
+    let greeting = hub.greeting();
+    pump(&mut console, &mut hub, now, Event::Message(greeting));
     let mut report = format!(
         "{} nodes, {} sessions, {}x{}, {frames} frames each\n",
         size.nodes, size.sessions, screen.0, screen.1
     );
     for (workspace, name) in [('1', "overview"), ('2', "nodes"), ('3', "sessions")] {
-        console.handle(now, Event::Key(Key::plain(KeyCode::Char(workspace))));
+        pump(&mut console, &mut hub, now, Event::Key(Key::plain(KeyCode::Char(workspace))));
         let first = console.paint().len();
         now += Duration::from_secs(10);
         let data = timed(&mut console, frames, |console, _| {
-            world.step();
             now += Duration::from_secs(1);
-            let event = Event::Message(Message::Overview(Box::new(world.overview())));
+            let news = hub.step();
             let begin = Instant::now();
-            console.handle(now, event);
+            for message in news {
+                console.handle(now, Event::Message(message));
+            }
             begin
         });
         let keys = timed(&mut console, frames, |console, turn| {
             let code = if turn % 40 < 20 { KeyCode::Down } else { KeyCode::Up };
             let begin = Instant::now();
-            console.handle(now, Event::Key(Key::plain(code)));
+            let effects = console.handle(now, Event::Key(Key::plain(code)));
+            // Another part of the table costs the source, not the frame.
+            answer_all(console, &mut hub, now, effects);
             begin
         });
         let idle = timed(&mut console, frames, |_, _| Instant::now());
@@ -305,6 +365,22 @@ fn measure(size: Size, frames: u32, screen: (u16, u16)) -> String {
         }
     }
     report
+}
+
+fn pump(console: &mut Frames, hub: &mut Hub, now: Duration, event: Event) {
+    let effects = console.handle(now, event);
+    answer_all(console, hub, now, effects);
+}
+
+/// The made-up cluster answers at once what the console asks for.
+fn answer_all(console: &mut Frames, hub: &mut Hub, now: Duration, effects: Vec<crate::effect::Effect>) {
+    let mut waiting = effects;
+    while let Some(effect) = waiting.pop() {
+        let Ok(request) = Request::of(effect) else { continue };
+        for message in demo::answer(hub, request) {
+            waiting.extend(console.handle(now, Event::Message(message)));
+        }
+    }
 }
 
 struct Measured {

@@ -4,13 +4,19 @@
 //! sessions. Equal seeds and equal steps give equal clusters.
 
 mod cast;
+mod hub;
+mod operate;
 
 use common::id::{NodeKey, SessionKey};
-use common::wire::node::Load;
-
-use crate::model::{
-    Action, Decision, Node, NodeState, Operate, Overview, Session, SessionDetail, Verdict, Welcome,
+use common::operator::Listing;
+use common::wire::node::{Load, Role};
+use common::wire::operator::{
+    DecisionRow, EventRow, EventSubject, NodeDetail, NodeRow, RecordingRow, SessionDetail, SessionRow,
+    Severity, Verdict,
 };
+
+pub use self::hub::Hub;
+use crate::model::{NodeState, Welcome};
 use crate::text::Clean;
 
 /// 2026-11-22 14:00:00 UTC: the made-up clock's start.
@@ -51,13 +57,16 @@ pub struct World {
     capacity_bps: f64,
     next_session: u64,
     decisions: u64,
+    recordings: Vec<RecordingRow>,
+    /// What has happened and was not told yet.
+    events: Vec<EventRow>,
 }
 
 #[derive(Clone, Debug)]
 struct DemoNode {
     key: NodeKey,
-    name: Clean,
-    address: Clean,
+    name: String,
+    address: String,
     recorder: bool,
     state: NodeState,
     /// When it entered its state.
@@ -77,14 +86,14 @@ struct DemoNode {
 #[derive(Clone, Debug)]
 struct DemoSession {
     key: SessionKey,
-    name: Clean,
+    name: String,
     node: usize,
     connections: u32,
     /// It grows up to this.
     connections_max: u32,
     created_ms: u64,
     until_ms: u64,
-    decision: Decision,
+    decision: DecisionRow,
 }
 
 /// SplitMix64: small, and the same for ever.
@@ -128,6 +137,8 @@ impl World {
             capacity_bps: f64::MAX,
             next_session: 1,
             decisions: 90_000,
+            recordings: Vec::new(),
+            events: Vec::new(),
         };
         for index in 0..size.nodes {
             world.add_node(index, false);
@@ -160,8 +171,8 @@ impl World {
         let key = NodeKey(self.random.next() >> 16);
         self.nodes.push(DemoNode {
             key,
-            name: Clean::new(&name),
-            address: Clean::new(&format!("{address}:7443")),
+            name,
+            address: format!("{address}:7443"),
             recorder,
             state: NodeState::Running,
             since_ms: self.now_ms,
@@ -184,13 +195,7 @@ impl World {
             program: Clean::new("made-up master"),
             operator: Clean::new("you (admin)"),
             may_act: true,
-            actions: vec![
-                Action::CloseSession,
-                Action::Drain,
-                Action::Evict,
-                Action::RemoveNode,
-                Action::Undrain,
-            ],
+            may_admin: true,
             still,
         }
     }
@@ -235,8 +240,29 @@ impl World {
     }
 
     fn set_state(&mut self, index: usize, state: NodeState) {
-        self.nodes[index].state = state;
+        let before = std::mem::replace(&mut self.nodes[index].state, state);
         self.nodes[index].since_ms = self.now_ms;
+        let severity = match state {
+            NodeState::Lost | NodeState::Failed => Severity::Crit,
+            NodeState::Draining => Severity::Warn,
+            _ => Severity::Info,
+        };
+        let (key, name) = (self.nodes[index].key, self.nodes[index].name.clone());
+        let kind = format!("node.{}", state.word().to_lowercase());
+        let text = format!("was {}", before.word().to_lowercase());
+        self.happened(severity, &kind, EventSubject::Node(key), name, text);
+    }
+
+    fn happened(
+        &mut self,
+        severity: Severity,
+        kind: &str,
+        subject: EventSubject,
+        name: String,
+        text: String,
+    ) {
+        let (at_ms, kind) = (self.unix(self.now_ms), kind.to_owned());
+        self.events.push(EventRow { seq: 0, at_ms, severity, kind, subject, name, text });
     }
 
     /// Moves sessions off a node, at most so many.
@@ -247,16 +273,28 @@ impl World {
             .collect();
         for index in moving {
             let connections = self.sessions[index].connections_max;
-            if let Some((node, decision)) = self.place(connections) {
+            let name = self.sessions[index].name.clone();
+            if let Some((node, decision)) = self.place(&name, connections) {
                 self.sessions[index].node = node;
                 self.sessions[index].decision = decision;
+                let key = self.sessions[index].key;
+                let text = format!("{} > {}", self.nodes[from].name, self.nodes[node].name);
+                self.happened(Severity::Info, "session.moved", EventSubject::Session(key), name, text);
             }
         }
     }
 
     fn step_sessions(&mut self) {
         let now_ms = self.now_ms;
-        self.sessions.retain(|session| session.until_ms > now_ms && session.connections > 0);
+        let is_over = |session: &DemoSession| session.until_ms <= now_ms || session.connections == 0;
+        let over: Vec<_> =
+            self.sessions.iter().filter(|it| is_over(it)).map(|it| (it.key, it.name.clone())).collect();
+        self.sessions.retain(|session| !is_over(session));
+        for (key, name) in over {
+            let subject = EventSubject::Session(key);
+            self.happened(Severity::Info, "session.closed", subject, name, "lastParticipantLeft".to_owned());
+        }
+        self.step_recordings();
         // A slow wave, so that trends have something to show.
         let wave = (now_ms as f64 / 90_000.0).sin() * 0.06 + 1.0;
         let wanted = usize::try_from(whole(self.wanted as f64 * wave)).unwrap_or(usize::MAX);
@@ -285,11 +323,13 @@ impl World {
             _ => 3 + self.random.below(6),
         };
         let connections_max = u32::try_from(connections_max).unwrap_or(2);
-        let Some((node, decision)) = self.place(connections_max) else { return };
         let name = cast::session_name(&mut self.random, self.next_session, connections_max);
+        let Some((node, decision)) = self.place(&name, connections_max) else { return };
         let key = SessionKey((self.next_session << 8) | self.random.below(256));
         self.next_session += 1;
         let life_ms = 60_000 + self.random.below(1_500_000);
+        let on = format!("on {}", self.nodes[node].name);
+        self.happened(Severity::Info, "session.placed", EventSubject::Session(key), name.clone(), on);
         self.sessions.push(DemoSession {
             key,
             name,
@@ -305,7 +345,7 @@ impl World {
     }
 
     /// The least loaded node, with the reasons for it and against the others.
-    fn place(&mut self, connections: u32) -> Option<(usize, Decision)> {
+    fn place(&mut self, session: &str, connections: u32) -> Option<(usize, DecisionRow)> {
         let mut scored: Vec<(usize, f64)> = self
             .nodes
             .iter()
@@ -318,30 +358,28 @@ impl World {
         let mut verdicts: Vec<Verdict> = scored
             .iter()
             .take(VERDICTS_MAX - 3)
-            .enumerate()
-            .map(|(rank, (index, score))| {
+            .map(|(index, score)| {
                 let node = &self.nodes[*index];
-                let why = format!("load {:.0} %, {} sessions", node.load * 100.0, node.sessions);
-                Verdict {
-                    node: node.name.clone(),
-                    score: Some(*score),
-                    chosen: rank == 0,
-                    why: Clean::new(&why),
-                }
+                let why = format!(
+                    "load {:.0} %, {} sessions, about {connections} participants expected",
+                    node.load * 100.0,
+                    node.sessions
+                );
+                Verdict { node: node.name.clone(), score: Some(*score), why }
             })
             .collect();
         let refused = self.nodes.iter().filter(|node| !node.recorder && node.state != NodeState::Running);
         verdicts.extend(refused.take(3).map(|node| Verdict {
             node: node.name.clone(),
             score: None,
-            chosen: false,
-            why: Clean::new(node.state.word()),
+            why: node.state.word().to_owned(),
         }));
         self.decisions += 1;
-        let decision = Decision {
-            key: Clean::new(&format!("d:{:x}", self.decisions)),
+        let decision = DecisionRow {
+            decision: self.decisions,
             at_ms: self.unix(self.now_ms),
-            input: Clean::new(&format!("about {connections} participants expected, least loaded first")),
+            session: session.to_owned(),
+            chosen: Some(self.nodes[chosen].name.clone()),
             verdicts,
         };
         Some((chosen, decision))
@@ -381,20 +419,23 @@ impl World {
 
     /// The cluster now.
     #[must_use]
-    pub fn overview(&self) -> Overview {
-        Overview {
+    pub fn listing(&self) -> Listing {
+        Listing {
             at_ms: self.unix(self.now_ms),
             epoch: 3,
             uptime_ms: self.now_ms,
             nodes: self.nodes.iter().map(|node| self.node(node)).collect(),
             sessions: self.sessions.iter().map(|session| self.session_row(session)).collect(),
-            sessions_total: self.sessions.len() as u64,
-            connections_total: self.sessions.iter().map(|session| u64::from(session.connections)).sum(),
-            streams_total: self.nodes.iter().map(|node| u64::from(node.streams)).sum(),
+            recordings: self.recordings.clone(),
         }
     }
 
-    fn node(&self, node: &DemoNode) -> Node {
+    /// What has happened since the last call.
+    pub fn take_events(&mut self) -> Vec<EventRow> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn node(&self, node: &DemoNode) -> NodeRow {
         let cpu = u16::try_from(whole(node.load * 1000.0)).unwrap_or(1000);
         let drops = if node.load > 0.93 { whole((node.load - 0.93) * 900.0) } else { 0 };
         let reported = node.state != NodeState::Launching;
@@ -413,94 +454,80 @@ impl World {
             memory_bytes: (120 << 20) + u64::from(node.endpoints) * 700_000,
             ext: Vec::new(),
         };
-        Node {
-            key: node.key,
+        let state = match node.state {
+            NodeState::Draining => "waiting-idle-to-terminate".to_owned(),
+            other => other.word().to_lowercase(),
+        };
+        NodeRow {
+            node: node.key,
             name: node.name.clone(),
-            recorder: node.recorder,
-            state: node.state,
+            role: if node.recorder { Role::Recorder } else { Role::Media },
+            state,
             address: node.address.clone(),
+            connected: node.state.is_up(),
             load: if reported { load } else { Load::default() },
             load_age_ms: reported.then_some(self.now_ms - node.last_report_ms),
+            sessions: node.sessions,
+            connections: 0,
+            history: Vec::new(),
+            ext: Vec::new(),
         }
     }
 
-    fn session_row(&self, session: &DemoSession) -> Session {
-        Session {
-            key: session.key,
+    fn session_row(&self, session: &DemoSession) -> SessionRow {
+        let node = self.nodes.get(session.node);
+        let running = |it: &&RecordingRow| it.session == session.name && it.state == "started";
+        SessionRow {
+            session: session.key,
             name: session.name.clone(),
-            node: self.nodes.get(session.node).map(|node| node.key),
+            node: node.map(|node| node.key),
+            node_name: node.map(|node| node.name.clone()).unwrap_or_default(),
+            node_lost: node.is_some_and(|node| node.state == NodeState::Lost),
             connections: session.connections,
             streams: publishers_of(session.connections),
+            recordings: u32::try_from(self.recordings.iter().filter(running).count()).unwrap_or(0),
             created_at_ms: self.unix(session.created_ms),
+            ext: Vec::new(),
         }
     }
 
-    fn find(&self, key: SessionKey) -> Option<&DemoSession> {
-        self.sessions.iter().find(|session| session.key == key)
+    /// Everything about one node.
+    #[must_use]
+    pub fn node_detail(&self, key: NodeKey) -> Option<NodeDetail> {
+        let index = self.nodes.iter().position(|node| node.key == key)?;
+        let node = &self.nodes[index];
+        let here = self.sessions.iter().filter(|session| session.node == index);
+        let mut largest: Vec<SessionRow> = here.map(|session| self.session_row(session)).collect();
+        largest.sort_by_key(|row| std::cmp::Reverse((row.connections, row.streams)));
+        let connections = largest.iter().map(|row| row.connections).sum();
+        largest.truncate(20);
+        let score = u16::try_from(whole(node.load * 1000.0)).unwrap_or(1000);
+        Some(NodeDetail {
+            row: NodeRow { connections, ..self.node(node) },
+            environment: node.name.clone(),
+            program: "made-up node".to_owned(),
+            launched_at_ms: self.unix(4 * 3_600_000) - 4 * 3_600_000,
+            connected_at_ms: Some(self.unix(node.since_ms)),
+            disconnected_at_ms: None,
+            score_permille: score,
+            reserved_permille: 0,
+            largest,
+            ext: Vec::new(),
+        })
     }
 
-    /// Who sends what to whom in a session.
-    ///
-    /// # Errors
-    /// When it is closed.
-    pub fn session(&self, key: SessionKey) -> Result<Box<SessionDetail>, Clean> {
-        let session = self.find(key).ok_or_else(|| Clean::new("the session is closed"))?;
-        let publishers = publishers_of(session.connections);
-        Ok(Box::new(cast::detail(key.0, session.connections, publishers, self.now_ms)))
+    /// Who sends what to whom in a session; none when it is closed.
+    #[must_use]
+    pub fn session(&self, key: SessionKey) -> Option<SessionDetail> {
+        let session = self.sessions.iter().find(|session| session.key == key)?;
+        Some(cast::detail(self.session_row(session), self.now_ms))
     }
 
     /// Why a session runs where it runs.
-    ///
-    /// # Errors
-    /// When it is closed.
-    pub fn placement(&self, key: SessionKey) -> Result<Vec<Decision>, Clean> {
-        let session = self.find(key).ok_or_else(|| Clean::new("the session is closed"))?;
-        Ok(vec![session.decision.clone()])
-    }
-
-    /// Does what an operator asks for.
-    ///
-    /// # Errors
-    /// In words for the operator.
-    pub fn operate(&mut self, operate: &Operate) -> Result<Clean, Clean> {
-        let node = self.nodes.iter().position(|node| node.name == operate.target);
-        let session = self.sessions.iter().position(|session| session.name == operate.target);
-        let done = match (operate.action, node, session) {
-            (Action::CloseSession, _, Some(at)) => {
-                let gone = self.sessions.remove(at);
-                format!("closed, {} connections ended", gone.connections)
-            }
-            (Action::Drain, Some(at), _) if self.nodes[at].state == NodeState::Running => {
-                self.set_state(at, NodeState::Draining);
-                format!("draining, {} sessions to move", self.nodes[at].sessions)
-            }
-            (Action::Undrain, Some(at), _) if self.nodes[at].state == NodeState::Draining => {
-                self.set_state(at, NodeState::Running);
-                "takes sessions again".to_owned()
-            }
-            (Action::Drain | Action::Undrain, Some(at), _) => {
-                return Err(Clean::new(&format!("the node is {}", self.nodes[at].state.word())));
-            }
-            (Action::RemoveNode, Some(at), _) => {
-                self.set_state(at, NodeState::Terminated);
-                self.evacuate(at, usize::MAX);
-                "removed".to_owned()
-            }
-            (Action::Evict, ..) => self.evict(&operate.target)?,
-            (Action::CloseSession | Action::Drain | Action::RemoveNode | Action::Undrain, ..) => {
-                return Err(Clean::new("it is gone"));
-            }
-        };
-        self.recount();
-        Ok(Clean::new(&done))
-    }
-
-    fn evict(&mut self, connection: &str) -> Result<String, Clean> {
-        let gone = || Clean::new("the connection is gone");
-        let key = cast::session_of(connection).ok_or_else(gone)?;
-        let session = self.sessions.iter_mut().find(|session| session.key.0 == key).ok_or_else(gone)?;
-        session.connections = session.connections.saturating_sub(1);
-        Ok("put out".to_owned())
+    #[must_use]
+    pub fn placement(&self, name: &str) -> Vec<DecisionRow> {
+        let of = self.sessions.iter().filter(|it| it.name == name || *Clean::new(&it.name) == *name);
+        of.map(|session| session.decision.clone()).collect()
     }
 }
 
@@ -540,26 +567,8 @@ mod tests {
             a.step();
             b.step();
         }
-        assert_eq!(a.overview(), b.overview());
-        assert_ne!(World::new(SIZE).overview(), World::new(Size { seed: 8, ..SIZE }).overview());
-    }
-
-    #[test]
-    fn a_drained_node_gets_empty_and_is_taken_back() {
-        let mut world = World::new(SIZE);
-        let name = world.nodes[0].name.clone();
-        let operate = |world: &mut World, action| {
-            world.operate(&Operate { op: 1, action, target: name.clone(), reason: String::new() })
-        };
-        assert!(world.nodes[0].sessions > 0);
-        operate(&mut world, Action::Drain).unwrap();
-        for _ in 0..60 {
-            world.step();
-        }
-        assert_eq!(world.nodes[0].sessions, 0);
-        assert!(operate(&mut world, Action::Drain).is_err());
-        operate(&mut world, Action::Undrain).unwrap();
-        assert_eq!(world.nodes[0].state, NodeState::Running);
+        assert_eq!(a.listing(), b.listing());
+        assert_ne!(World::new(SIZE).listing(), World::new(Size { seed: 8, ..SIZE }).listing());
     }
 
     #[test]
@@ -567,10 +576,10 @@ mod tests {
         let mut world = World::new(SIZE);
         for _ in 0..600 {
             world.step();
-            let overview = world.overview();
-            for session in &overview.sessions {
-                let node = overview.nodes.iter().find(|node| Some(node.key) == session.node).unwrap();
-                assert!(node.state.is_up() && !node.recorder, "{} on {}", session.name, node.name);
+            let listing = world.listing();
+            for session in &listing.sessions {
+                let node = listing.nodes.iter().find(|node| Some(node.node) == session.node).unwrap();
+                assert!(node.connected && node.role == Role::Media, "{} on {}", session.name, node.name);
             }
         }
     }

@@ -20,6 +20,11 @@ use crate::view::{View, ViewKind};
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct WindowId(pub u32);
 
+impl WindowId {
+    /// Menu and status bar: no window, but they watch totals as well.
+    pub const BARS: Self = Self(u32::MAX);
+}
+
 /// Workspaces; more do not fit the status bar of a narrow terminal.
 pub const WORKSPACES: usize = 5;
 
@@ -115,7 +120,8 @@ impl Desktop {
             leaf(ViewKind::Sessions),
             Tree::split(Axis::Horizontal, 620, leaf(ViewKind::Session), leaf(ViewKind::Placement)),
         );
-        let recordings = leaf(ViewKind::Recorders);
+        let recordings =
+            Tree::split(Axis::Vertical, 700, leaf(ViewKind::Recordings), leaf(ViewKind::Recorders));
         let events = Tree::split(Axis::Vertical, 300, leaf(ViewKind::Trends), leaf(ViewKind::Events));
         let trees = [
             ("overview", overview, 1),

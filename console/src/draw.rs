@@ -91,7 +91,7 @@ fn draw_window(
     }
     let facts = state.facts();
     window.view.draw(&facts, canvas, area, id, focused);
-    if matches!(window.view.age(&facts), Some(Age::Stale(_))) {
+    if matches!(window.view.age(&facts, id), Some(Age::Stale(_))) {
         canvas.restyle(area, Role::Stale);
     }
     draw_filter_line(canvas, window, area);
@@ -115,7 +115,7 @@ fn draw_title(
     let buttons_x = draw_buttons(canvas, window.id, rect, focused);
     let facts = state.facts();
     let mut right = buttons_x;
-    if let Some(age) = window.view.age(&facts) {
+    if let Some(age) = window.view.age(&facts, window.id) {
         let (badge, role) = badge(age);
         let start = right.saturating_sub(text::width(&badge) + 1);
         canvas.text(start, rect.y, right - start, &format!("{badge} "), role);

@@ -126,6 +126,11 @@ pub const KEYS: &[Binding] = &[
     within(ViewKind::Sessions, "x", Command::Act(Action::CloseSession)),
     within(ViewKind::Session, "x", Command::Act(Action::CloseSession)),
     within(ViewKind::Session, "v", Command::Act(Action::Evict)),
+    within(ViewKind::Session, "U", Command::Act(Action::Unpublish)),
+    within(ViewKind::Sessions, "R", Command::Act(Action::StartRecording)),
+    within(ViewKind::Session, "R", Command::Act(Action::StartRecording)),
+    within(ViewKind::Recordings, "R", Command::Act(Action::StopRecording)),
+    within(ViewKind::Recordings, "x", Command::Act(Action::DeleteRecording)),
 ];
 
 /// What the keys pressed so far mean.

@@ -1,14 +1,14 @@
 //! Pure: no clock, no I/O, no async.
 //!
-//! Nodes and sessions as JSON, YAML and columns, for scripts and the clipboard. Fields are only ever added; units are
+//! Nodes, sessions, recordings and events as JSON, YAML and columns, for scripts and the clipboard. Fields are only ever added; units are
 //! in their names.
 
+use common::wire::operator::{DecisionRow, EventRow, NodeDetail, RecordingRow, SessionDetail};
 use serde_json::{Map, Value, json};
 
-use crate::model::NodeState;
-use crate::model::Session;
-use crate::store::{NodeEntry, Store};
-use crate::text;
+use crate::model::{NodeState, Session};
+use crate::store::NodeEntry;
+use crate::text::{self, Clean};
 
 /// Version of the schema: raised when a field goes or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -29,7 +29,7 @@ pub fn node(entry: &NodeEntry) -> Value {
         "cpu_permille": number(load.cpu_permille.into()),
         "worker_permille_max": number(load.worker_permille_max.into()),
         "loop_lag_us_p99": number(load.loop_lag_us_p99.into()),
-        "sessions": number(load.sessions.into()),
+        "sessions": node.sessions,
         "connections": entry.connections,
         "endpoints": number(load.endpoints.into()),
         "streams": number(load.streams.into()),
@@ -45,27 +45,142 @@ pub fn node(entry: &NodeEntry) -> Value {
 
 /// One session.
 #[must_use]
-pub fn session(store: &Store, session: &Session) -> Value {
-    let node = session.node.and_then(|key| store.node(key)).map(|entry| entry.node.name.to_string());
+pub fn session(session: &Session, at_ms: u64) -> Value {
     json!({
         "name": &*session.name,
         "key": session.key.to_string(),
-        "node": node,
+        "state": session.state,
+        "node": (!session.node_name.is_empty()).then(|| session.node_name.to_string()),
         "connections": session.connections,
         "streams": session.streams,
+        "recordings": session.recordings,
         "created_at": text::rfc3339(session.created_at_ms),
-        "age_ms": store.head.at_ms.saturating_sub(session.created_at_ms),
+        "age_ms": at_ms.saturating_sub(session.created_at_ms),
     })
+}
+
+fn foreign(text: &str) -> String {
+    Clean::new(text).to_string()
+}
+
+/// One recording.
+#[must_use]
+pub fn recording(row: &RecordingRow) -> Value {
+    json!({
+        "name": foreign(&row.id),
+        "session": foreign(&row.session),
+        "state": foreign(&row.state),
+        "mode": foreign(&row.mode),
+        "recorder": foreign(&row.recorder),
+        "resolution": foreign(&row.resolution),
+        "created_at": text::rfc3339(row.created_at_ms),
+        "duration_ms": row.duration_ms,
+        "size_bytes": row.size_bytes,
+        "warning": foreign(&row.warning),
+    })
+}
+
+/// One event.
+#[must_use]
+pub fn event(row: &EventRow) -> Value {
+    json!({
+        "seq": row.seq,
+        "at": text::rfc3339(row.at_ms),
+        "severity": row.severity.word(),
+        "kind": foreign(&row.kind),
+        "name": foreign(&row.name),
+        "text": foreign(&row.text),
+    })
+}
+
+/// Everything about one node.
+#[must_use]
+pub fn node_detail(detail: &NodeDetail, at_ms: u64) -> Value {
+    let mut value = node(&NodeEntry::of(&detail.row));
+    if let Value::Object(map) = &mut value {
+        let largest: Vec<Value> =
+            detail.largest.iter().map(|row| session(&Session::of(row), at_ms)).collect();
+        map.insert("program".to_owned(), json!(foreign(&detail.program)));
+        map.insert("launched_at".to_owned(), json!(text::rfc3339(detail.launched_at_ms)));
+        map.insert("connected_at".to_owned(), json!(detail.connected_at_ms.map(text::rfc3339)));
+        map.insert("disconnected_at".to_owned(), json!(detail.disconnected_at_ms.map(text::rfc3339)));
+        map.insert("score_permille".to_owned(), json!(detail.score_permille));
+        map.insert("reserved_permille".to_owned(), json!(detail.reserved_permille));
+        map.insert("largest_sessions".to_owned(), json!(largest));
+    }
+    value
+}
+
+/// Everything about one session.
+#[must_use]
+pub fn session_detail(detail: &SessionDetail, decisions: &[DecisionRow], at_ms: u64) -> Value {
+    let mut value = session(&Session::of(&detail.row), at_ms);
+    let streams: Vec<Value> = detail
+        .streams
+        .iter()
+        .map(|it| {
+            json!({
+                "stream": foreign(&it.stream),
+                "connection": foreign(&it.connection),
+                "kind": foreign(&it.kind),
+                "has_audio": it.has_audio,
+                "has_video": it.has_video,
+                "codec": foreign(&it.codec),
+                "encodings": it.encodings,
+                "rate_bps": it.rate_bps,
+                "loss_permille": it.loss_permille,
+            })
+        })
+        .collect();
+    let participants: Vec<Value> = detail
+        .participants
+        .iter()
+        .map(|it| {
+            json!({
+                "connection": foreign(&it.connection),
+                "role": foreign(&it.role),
+                "data": foreign(&it.data),
+                "platform": foreign(&it.platform),
+                "address": foreign(&it.address),
+                "joined_at": text::rfc3339(it.joined_at_ms),
+                "rtt_us": it.rtt_us,
+                "estimate_bps": it.estimate_bps,
+                "receives_bps": it.receives_bps,
+            })
+        })
+        .collect();
+    let placement: Vec<Value> = decisions
+        .iter()
+        .map(|it| {
+            let verdicts: Vec<Value> = it
+                .verdicts
+                .iter()
+                .map(|it| json!({ "node": foreign(&it.node), "score": it.score, "why": foreign(&it.why) }))
+                .collect();
+            json!({
+                "at": text::rfc3339(it.at_ms),
+                "chosen": it.chosen.as_deref().map(foreign),
+                "verdicts": verdicts,
+            })
+        })
+        .collect();
+    if let Value::Object(map) = &mut value {
+        map.insert("measured_age_ms".to_owned(), json!(detail.measured_age_ms));
+        map.insert("stream_list".to_owned(), json!(streams));
+        map.insert("participants".to_owned(), json!(participants));
+        map.insert("placement".to_owned(), json!(placement));
+    }
+    value
 }
 
 /// A whole answer: rows with what they are and when they were true.
 #[must_use]
-pub fn document(kind: &str, store: &Store, total: u64, rows: &[Value]) -> Value {
+pub fn document(kind: &str, cluster: Option<&str>, at_ms: u64, total: u32, rows: &[Value]) -> Value {
     json!({
         "version": SCHEMA_VERSION,
         "kind": kind,
-        "cluster": store.welcome.as_ref().map(|welcome| welcome.cluster.to_string()),
-        "at": text::rfc3339(store.head.at_ms),
+        "cluster": cluster,
+        "at": text::rfc3339(at_ms),
         "total": total,
         "items": rows,
     })

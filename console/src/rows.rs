@@ -1,14 +1,15 @@
 //! Pure: no clock, no I/O, no async.
 //!
-//! Columns of nodes and sessions: what each shows, sorts by and is filtered by. Tables, `console get` and the filter
-//! language read the same definitions.
+//! Columns of nodes, sessions, recordings and events: what each shows. Sorting and filtering is the master's: columns are
+//! named as the fields of its filter language.
 
 use std::time::Duration;
 
-use crate::filter::{Fields, Value};
+use common::wire::operator::{EventRow as Event, RecordingRow as Recording, Severity};
+
 use crate::model::{NodeState, Session};
-use crate::store::{LogEntry, NodeEntry, Severity, Store};
-use crate::text;
+use crate::store::NodeEntry;
+use crate::text::{self, Clean};
 use crate::theme::Role;
 use crate::widget::canvas::Align;
 use crate::widget::spark::load_role;
@@ -73,9 +74,24 @@ pub const SESSIONS: &[Column] = &[
     left("state", "STATE", 9, 3),
     right("connections", "CONN", 6, 0),
     right("streams", "STRM", 6, 1),
+    right("recordings", "REC", 3, 2),
     right("age", "AGE", 6, 1),
     left("created", "SINCE", 9, 4),
     left("key", "KEY", 20, 9),
+];
+
+/// Columns of recordings.
+pub const RECORDINGS: &[Column] = &[
+    left("name", "RECORDING", 24, 0),
+    left("session", "SESSION", 16, 1),
+    left("state", "STATE", 10, 0),
+    left("mode", "MODE", 10, 4),
+    left("resolution", "SIZE", 9, 6),
+    left("recorder", "RECORDER", 16, 3),
+    right("duration", "LENGTH", 8, 0),
+    right("size", "BYTES", 9, 1),
+    right("age", "AGE", 6, 2),
+    left("warning", "NOTE", 10, 5),
 ];
 
 /// A node with what its values depend on.
@@ -92,8 +108,17 @@ pub struct NodeRow<'a> {
 pub struct SessionRow<'a> {
     /// The session.
     pub session: &'a Session,
-    /// Everything known.
-    pub store: &'a Store,
+    /// Milliseconds since 1970 at the master.
+    pub at_ms: u64,
+}
+
+/// A recording with what its values depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordingRow<'a> {
+    /// The recording.
+    pub row: &'a Recording,
+    /// Milliseconds since 1970 at the master.
+    pub at_ms: u64,
 }
 
 impl NodeRow<'_> {
@@ -102,11 +127,6 @@ impl NodeRow<'_> {
     pub fn age_ms(&self) -> Option<u64> {
         let since = u64::try_from(self.since.as_millis()).unwrap_or(u64::MAX);
         self.entry.node.load_age_ms.map(|age| age.saturating_add(since))
-    }
-
-    /// Values of a node that is not up are not values of now.
-    fn number(&self, value: f64) -> Value<'static> {
-        if self.entry.node.load_age_ms.is_some() { Value::Number(value) } else { Value::Unknown }
     }
 
     /// What a cell shows, and how. The history is drawn by the table.
@@ -139,7 +159,7 @@ impl NodeRow<'_> {
             "mem" => (text::bytes(load.memory_bytes), plain),
             "name" => (node.name.to_string(), Role::Text),
             "out" => (text::bitrate(load.egress_bps), plain),
-            "sessions" => (load.sessions.to_string(), plain),
+            "sessions" => (node.sessions.to_string(), plain),
             "state" => (node.state.word().to_owned(), state_role(node.state)),
             "streams" => (text::si(load.streams.into()), plain),
             "worker" => ((load.worker_permille_max / 10).to_string(), plain),
@@ -148,60 +168,11 @@ impl NodeRow<'_> {
     }
 }
 
-impl Fields for NodeRow<'_> {
-    fn names(&self) -> [&str; 2] {
-        [&self.entry.node.name, &self.entry.node.address]
-    }
-
-    fn field(&self, name: &str) -> Option<Value<'_>> {
-        let node = &self.entry.node;
-        let load = &node.load;
-        Some(match name {
-            "address" => Value::Text((&*node.address).into()),
-            "age" => self.age_ms().map_or(Value::Unknown, |age| Value::Number(age as f64 / 1000.0)),
-            "connections" => self.number(self.entry.connections as f64),
-            "cpu" | "history" => self.number(f64::from(load.cpu_permille) / 10.0),
-            "drops" => self.number(load.drops as f64),
-            "endpoints" => self.number(f64::from(load.endpoints)),
-            "flag" | "state" => Value::Text(node.state.word().into()),
-            "in" => self.number(load.ingress_bps as f64),
-            "key" => Value::Text(node.key.to_string().into()),
-            "lag" => self.number(f64::from(load.loop_lag_us_p99) / 1e6),
-            "mem" => self.number(load.memory_bytes as f64),
-            "name" => Value::Text((&*node.name).into()),
-            "out" => self.number(load.egress_bps as f64),
-            "role" => Value::Text(if node.recorder { "recorder" } else { "media" }.into()),
-            "sessions" => self.number(f64::from(load.sessions)),
-            "streams" => self.number(f64::from(load.streams)),
-            "worker" => self.number(f64::from(load.worker_permille_max) / 10.0),
-            _ => return None,
-        })
-    }
-}
-
 impl SessionRow<'_> {
     /// How long the session has been open, milliseconds.
     #[must_use]
     pub const fn age_ms(&self) -> u64 {
-        self.store.head.at_ms.saturating_sub(self.session.created_at_ms)
-    }
-
-    fn state(&self) -> (&'static str, Role) {
-        let lost = self
-            .session
-            .node
-            .and_then(|key| self.store.node(key))
-            .is_some_and(|entry| matches!(entry.node.state, NodeState::Lost | NodeState::Failed));
-        match self.session.node {
-            Some(_) if lost => ("node lost", Role::Crit),
-            Some(_) if self.session.connections == 0 => ("empty", Role::Dim),
-            Some(_) => ("open", Role::Text),
-            None => ("unplaced", Role::Dim),
-        }
-    }
-
-    fn node_name(&self) -> &str {
-        self.session.node.and_then(|key| self.store.node(key)).map_or("-", |entry| &*entry.node.name)
+        self.at_ms.saturating_sub(self.session.created_at_ms)
     }
 
     /// What a cell shows, and how.
@@ -214,10 +185,17 @@ impl SessionRow<'_> {
             "created" => (text::clock(session.created_at_ms), Role::Dim),
             "key" => (session.key.to_string(), Role::Dim),
             "name" => (session.name.to_string(), Role::Text),
-            "node" => (self.node_name().to_owned(), Role::Text),
+            "node" if session.node_name.is_empty() => ("-".to_owned(), Role::Dim),
+            "node" => (session.node_name.to_string(), Role::Text),
+            "recordings" if session.recordings == 0 => ("-".to_owned(), Role::Dim),
+            "recordings" => (session.recordings.to_string(), Role::Crit),
             "state" => {
-                let (word, role) = self.state();
-                (word.to_owned(), role)
+                let role = match session.state {
+                    "lost" => Role::Crit,
+                    "open" => Role::Text,
+                    _ => Role::Dim,
+                };
+                (session.state.to_owned(), role)
             }
             "streams" => (text::grouped(session.streams.into()), Role::Text),
             _ => (String::new(), Role::Text),
@@ -225,35 +203,34 @@ impl SessionRow<'_> {
     }
 }
 
-impl Fields for SessionRow<'_> {
-    fn names(&self) -> [&str; 2] {
-        [&self.session.name, self.node_name()]
+impl RecordingRow<'_> {
+    /// What a cell shows, and how.
+    #[must_use]
+    pub fn cell(&self, id: &str) -> (String, Role) {
+        let row = self.row;
+        let foreign = |text: &str| Clean::new(text).to_string();
+        match id {
+            "age" => (text::span(self.at_ms.saturating_sub(row.created_at_ms)), Role::Dim),
+            "duration" => (text::span(row.duration_ms), Role::Text),
+            "mode" => (foreign(&row.mode).to_lowercase(), Role::Dim),
+            "name" => (foreign(&row.id), Role::Text),
+            "recorder" => (foreign(&row.recorder), Role::Text),
+            "resolution" => (foreign(&row.resolution), Role::Dim),
+            "session" => (foreign(&row.session), Role::Text),
+            "size" => (text::bytes(row.size_bytes), Role::Text),
+            "state" => {
+                let role = match row.state.as_str() {
+                    "started" => Role::Crit,
+                    "failed" => Role::Warn,
+                    "ready" => Role::Ok,
+                    _ => Role::Accent,
+                };
+                (foreign(&row.state), role)
+            }
+            "warning" => (foreign(&row.warning), Role::Warn),
+            _ => (String::new(), Role::Text),
+        }
     }
-
-    fn field(&self, name: &str) -> Option<Value<'_>> {
-        Some(match name {
-            "age" => Value::Number(self.age_ms() as f64 / 1000.0),
-            "connections" => Value::Number(f64::from(self.session.connections)),
-            "created" => Value::Number(self.session.created_at_ms as f64 / 1000.0),
-            "key" => Value::Text(self.session.key.to_string().into()),
-            "name" => Value::Text((&*self.session.name).into()),
-            "node" => Value::Text(self.node_name().into()),
-            "state" => Value::Text(self.state().0.into()),
-            "streams" => Value::Number(f64::from(self.session.streams)),
-            _ => return None,
-        })
-    }
-}
-
-/// Names that filters over these columns know.
-#[must_use]
-pub fn field_names(columns: &[Column]) -> Vec<&'static str> {
-    let mut names: Vec<&'static str> =
-        columns.iter().map(|column| column.id).filter(|id| !matches!(*id, "flag" | "history")).collect();
-    if columns.iter().any(|column| column.id == "cpu") {
-        names.push("role");
-    }
-    names
 }
 
 /// Colour of a state. The word says it as well.
@@ -287,20 +264,20 @@ fn micros(us: u32) -> String {
     if us < 1000 { format!("{us}us") } else { format!("{:.1}ms", f64::from(us) / 1000.0) }
 }
 
-/// Columns of the event log.
+/// Columns of events.
 pub const EVENTS: &[Column] = &[
     left("time", "TIME", 8, 0),
     left("severity", "SEV", 5, 0),
-    left("kind", "KIND", 16, 0),
+    left("kind", "KIND", 19, 0),
     left("name", "SUBJECT", 20, 0),
     left("text", "WHAT", 14, 1),
 ];
 
-/// An entry of the log.
+/// An event.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRow<'a> {
-    /// The entry.
-    pub entry: &'a LogEntry,
+    /// The event.
+    pub entry: &'a Event,
 }
 
 impl EventRow<'_> {
@@ -315,31 +292,14 @@ impl EventRow<'_> {
             Severity::Warn => Role::Warn,
         };
         match id {
-            "kind" => (entry.kind.to_owned(), Role::Text),
-            "name" => (entry.name.to_string(), Role::Text),
+            "kind" => (Clean::new(&entry.kind).to_string(), Role::Text),
+            "name" => (Clean::new(&entry.name).to_string(), Role::Text),
             "severity" => (entry.severity.word().to_owned(), role),
-            "text" => (entry.text.clone(), Role::Dim),
-            // What happened before the first overview has no time of the master's.
+            "text" => (Clean::new(&entry.text).to_string(), Role::Dim),
+            // What happened before the master said anything has no time of the master's.
             "time" if entry.at_ms == 0 => ("-".to_owned(), Role::Dim),
             "time" => (text::clock(entry.at_ms), Role::Dim),
             _ => (String::new(), Role::Text),
         }
-    }
-}
-
-impl Fields for EventRow<'_> {
-    fn names(&self) -> [&str; 2] {
-        [&self.entry.name, &self.entry.text]
-    }
-
-    fn field(&self, name: &str) -> Option<Value<'_>> {
-        Some(match name {
-            "kind" => Value::Text(self.entry.kind.into()),
-            "name" => Value::Text((&*self.entry.name).into()),
-            "severity" => Value::Text(self.entry.severity.word().into()),
-            "text" => Value::Text(self.entry.text.as_str().into()),
-            "time" => Value::Number(self.entry.at_ms as f64 / 1000.0),
-            _ => return None,
-        })
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::id::{NodeKey, SessionKey};
+use common::wire::operator::Verb as Doing;
 use ratatui::layout::Rect;
 
 use crate::desktop::dialog::Dialog;
@@ -13,7 +14,7 @@ use crate::desktop::field::Field;
 use crate::desktop::tree::Axis;
 use crate::desktop::{Desktop, WindowId};
 use crate::event::{Key, Target};
-use crate::model::{Action, Link, Topic};
+use crate::model::{Action, Link, Wanted};
 use crate::store::{Age, Store};
 use crate::text::Clean;
 use crate::theme::{Role, Theme};
@@ -153,7 +154,7 @@ pub struct State {
     /// What the mouse holds.
     pub drag: Option<Drag>,
     /// What windows are subscribed to.
-    pub subscribed: BTreeMap<WindowId, Topic>,
+    pub subscribed: BTreeMap<WindowId, Wanted>,
     /// Operations without an answer yet.
     pub operations: BTreeMap<u64, (Action, Clean)>,
     pub(crate) next_op: u64,
@@ -213,21 +214,55 @@ impl State {
         }
     }
 
-    /// The name of what an operation would be done to.
+    /// What an operation on what is selected would be, and what it is called.
     #[must_use]
-    pub fn target_of(&self, action: Action) -> Option<Clean> {
-        let view = &self.desktop.focused()?.view;
-        match action {
+    pub fn target_of(&self, action: Action) -> Option<(Doing, Clean)> {
+        let window = self.desktop.focused()?;
+        let (view, store, id) = (&window.view, &self.store, window.id);
+        let session = || store.session(view.session(store, id)?).map(|session| session.name.clone());
+        let node = || store.node(view.node(store, id)?).map(|entry| entry.node.name.clone());
+        let text = |name: &Clean| name.to_string();
+        let doing = match action {
             Action::CloseSession => {
-                let key = view.session(&self.store)?;
-                Some(self.store.session(key)?.name.clone())
+                let session = session()?;
+                (Doing::SessionClose { session: text(&session) }, session)
             }
-            Action::Drain | Action::RemoveNode | Action::Undrain => {
-                let key = view.node(&self.store)?;
-                Some(self.store.node(key)?.node.name.clone())
+            Action::StartRecording => {
+                let session = session()?;
+                (Doing::RecordingStart { session: text(&session), individual: false }, session)
             }
-            Action::Evict => view.connection(&self.store),
-        }
+            Action::Drain => {
+                let node = node()?;
+                (Doing::NodeDrain { node: text(&node) }, node)
+            }
+            Action::RemoveNode => {
+                let node = node()?;
+                (Doing::NodeRemove { node: text(&node) }, node)
+            }
+            Action::Undrain => {
+                let node = node()?;
+                (Doing::NodeUndrain { node: text(&node) }, node)
+            }
+            Action::Evict => {
+                let connection = view.connection(store, id)?;
+                let verb =
+                    Doing::ConnectionEvict { session: text(&session()?), connection: text(&connection) };
+                (verb, connection)
+            }
+            Action::Unpublish => {
+                let stream = view.stream(store, id)?;
+                (Doing::StreamUnpublish { session: text(&session()?), stream: text(&stream) }, stream)
+            }
+            Action::StopRecording => {
+                let (recording, _) = view.recording(store, id)?;
+                (Doing::RecordingStop { recording: text(&recording) }, recording)
+            }
+            Action::DeleteRecording => {
+                let (recording, _) = view.recording(store, id)?;
+                (Doing::RecordingDelete { recording: text(&recording) }, recording)
+            }
+        };
+        Some(doing)
     }
 
     /// Why a command is off now; none when it is on.
@@ -251,11 +286,13 @@ impl State {
             return off("nothing after this");
         }
         if matches!(command, Command::Open | Command::OpenFloat)
-            && view.is_none_or(|view| view.opened(&self.store).is_none())
+            && window.is_none_or(|window| window.view.opened(&self.store, window.id).is_none())
         {
             return off("nothing to look into");
         }
-        if command == Command::Explain && view.is_none_or(|view| view.session(&self.store).is_none()) {
+        if command == Command::Explain
+            && window.is_none_or(|window| window.view.session(&self.store, window.id).is_none())
+        {
             return off("no session is selected");
         }
         if command == Command::Pin {
@@ -284,10 +321,10 @@ impl State {
         if !welcome.may_act {
             return Some(format!("{} may only look", welcome.operator));
         }
-        if !welcome.actions.contains(&action) {
-            return off("not in this master's operator protocol yet");
+        if action.needs_admin() && !welcome.may_admin {
+            return Some(format!("{} may not change the cluster itself", welcome.operator));
         }
-        let Some(target) = self.target_of(action) else { return off("nothing for it is selected") };
+        let Some((_, target)) = self.target_of(action) else { return off("nothing for it is selected") };
         let busy = self.operations.values().any(|(_, other)| *other == target);
         if busy { off("an operation on it is under way") } else { None }
     }

@@ -1,25 +1,32 @@
 //! Pure: no clock, no I/O, no async.
 //!
-//! What the console knows now and for how long it has known it: the newest overview, short histories made from the
-//! overviews seen, details that windows asked for, and a log of the changes seen.
+//! What the console knows now and for how long it has known it: the totals, what each window watches, and a log of what
+//! happened at the console itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use common::id::{NodeKey, SessionKey};
+use common::operator::Mirror;
+use common::wire::operator::{
+    EventRow, EventSubject, HeadRow, HeadSample, NodeDetail, NodeRow, Row, Severity,
+};
 
-use crate::model::{Decision, Link, Message, Node, Overview, Session, SessionDetail, Topic, Welcome};
-use crate::observe;
+use crate::desktop::WindowId;
+use crate::model::{Decision, Link, Message, Node, Session, SessionDetail, Welcome};
 use crate::text::Clean;
 
 /// Samples of a history: five minutes of one a second.
-pub const HISTORY_SAMPLES: usize = 300;
+pub const HISTORY_SAMPLES: usize = common::operator::SAMPLES_MAX;
 
-/// Entries of the log; older ones are forgotten.
-pub const LOG_ENTRIES_MAX: usize = 4_096;
+/// Entries of the console's own log; older ones are forgotten.
+pub const LOG_ENTRIES_MAX: usize = 1_024;
 
-/// The master sends an overview this often.
+/// The master tells the totals this often.
 pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keys of the console's own log entries among those of the master's events.
+pub const OWN_ENTRY: u64 = 1 << 63;
 
 /// How old something is, against how often it comes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,17 +48,14 @@ pub struct History {
 }
 
 impl History {
-    fn push(&mut self, sample: u32) {
-        if self.samples.len() >= 2 * HISTORY_SAMPLES {
-            self.samples.drain(..HISTORY_SAMPLES);
-        }
-        self.samples.push(sample);
+    fn of<T>(samples: &[T], value: impl Fn(&T) -> u32) -> Self {
+        Self { samples: samples.iter().map(value).collect() }
     }
 
     /// The samples, oldest first.
     #[must_use]
     pub fn samples(&self) -> &[u32] {
-        &self.samples[self.samples.len().saturating_sub(HISTORY_SAMPLES)..]
+        &self.samples
     }
 }
 
@@ -66,8 +70,22 @@ pub struct NodeEntry {
     pub egress: History,
     /// Sessions.
     pub sessions: History,
-    /// Connections that its sessions have, from the session rows.
+    /// Connections that its sessions have.
     pub connections: u64,
+}
+
+impl NodeEntry {
+    /// From a row.
+    #[must_use]
+    pub fn of(row: &NodeRow) -> Self {
+        Self {
+            node: Node::of(row),
+            cpu: History::of(&row.history, |sample| sample.cpu_permille.into()),
+            egress: History::of(&row.history, |sample| sample.egress_kbps),
+            sessions: History::of(&row.history, |sample| sample.sessions),
+            connections: row.connections.into(),
+        }
+    }
 }
 
 /// Totals over time.
@@ -91,72 +109,22 @@ pub struct Totals {
     pub drops: History,
 }
 
-/// How bad something is.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Severity {
-    /// Normal course of things.
-    Info,
-    /// What an operator did.
-    Audit,
-    /// Worth a look.
-    Warn,
-    /// Bad.
-    Crit,
-}
-
-impl Severity {
-    /// For screens and filters.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Audit => "audit",
-            Self::Crit => "crit",
-            Self::Info => "info",
-            Self::Warn => "warn",
+impl Totals {
+    fn of(samples: &[HeadSample]) -> Self {
+        Self {
+            sessions: History::of(samples, |it| it.sessions),
+            connections: History::of(samples, |it| it.connections),
+            streams: History::of(samples, |it| it.streams),
+            egress: History::of(samples, |it| it.egress_kbps),
+            ingress: History::of(samples, |it| it.ingress_kbps),
+            cpu_mean: History::of(samples, |it| it.cpu_permille_mean.into()),
+            cpu_max: History::of(samples, |it| it.cpu_permille_max.into()),
+            drops: History::of(samples, |it| it.drops),
         }
     }
 }
 
-/// What a log entry is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Subject {
-    /// The cluster or the console itself.
-    Cluster,
-    /// A node.
-    Node(NodeKey),
-    /// A session.
-    Session(SessionKey),
-}
-
-/// A change that the console saw.
-#[derive(Clone, Debug)]
-pub struct LogEntry {
-    /// Counts up from 1.
-    pub seq: u64,
-    /// Milliseconds since 1970, the master's clock.
-    pub at_ms: u64,
-    /// How bad.
-    pub severity: Severity,
-    /// `node.lost`, `session.opened`, ...
-    pub kind: &'static str,
-    /// About what.
-    pub subject: Subject,
-    /// Its name.
-    pub name: Clean,
-    /// More.
-    pub text: String,
-}
-
-/// A detail that a window asked for.
-#[derive(Clone, Debug)]
-pub enum Detail {
-    /// Placement decisions of a session, newest first.
-    Placement(Result<Vec<Decision>, Clean>),
-    /// Participants and streams of a session.
-    Session(Result<Box<SessionDetail>, Clean>),
-}
-
-/// Everything known.
+/// What the console knows, or what a window shows of it.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     /// The link; none before the first word of the source.
@@ -165,21 +133,23 @@ pub struct Store {
     pub link_since: Duration,
     /// The last welcome; stays over cuts.
     pub welcome: Option<Welcome>,
-    /// Newest overview without its rows.
-    pub head: Overview,
-    /// When it came; none before the first.
+    /// Newest totals.
+    pub head: HeadRow,
+    /// Milliseconds since 1970 at the master when it said something last.
+    pub at_ms: u64,
+    /// When the totals came; none before the first.
     pub received: Option<Duration>,
-    /// Nodes by key.
+    /// Nodes in any window, by key.
     pub nodes: Vec<NodeEntry>,
-    /// Sessions by key.
+    /// Sessions in any window, by key.
     pub sessions: Vec<Session>,
     /// Histories of totals.
     pub totals: Totals,
-    /// Newest last.
-    pub log: VecDeque<LogEntry>,
-    /// Counts overviews and log entries, so that views know when to look again.
+    /// What happened at the console itself, newest last.
+    pub log: VecDeque<EventRow>,
+    /// Counts changes, so that views know when to look again.
     pub version: u64,
-    details: BTreeMap<Topic, (Duration, Detail)>,
+    lists: BTreeMap<WindowId, Mirror>,
     log_seq: u64,
 }
 
@@ -187,52 +157,44 @@ impl Store {
     /// Takes in what a source says. Answers to operations are not for the store.
     pub fn apply(&mut self, now: Duration, message: Message) {
         match message {
+            Message::Delta { window, delta } => {
+                self.at_ms = self.at_ms.max(delta.at_ms);
+                self.lists.entry(window).or_default().apply(*delta);
+                self.rebuild(now, window);
+            }
             Message::Link(link) => self.apply_link(now, link),
             Message::Operated { .. } => {}
-            Message::Overview(overview) => self.apply_overview(now, *overview),
-            Message::Placement { session, decisions } => {
-                self.details.insert(Topic::Placement(session), (now, Detail::Placement(decisions)));
-            }
-            Message::Session { session, detail } => {
-                self.details.insert(Topic::Session(session), (now, Detail::Session(detail)));
-            }
         }
     }
 
-    /// Writes to the log.
-    pub fn note(
-        &mut self,
-        severity: Severity,
-        kind: &'static str,
-        subject: Subject,
-        name: Clean,
-        text: String,
-    ) {
+    /// Writes to the console's own log.
+    pub fn note(&mut self, severity: Severity, kind: &str, name: &Clean, text: String) {
         self.log_seq += 1;
         self.version += 1;
-        let entry =
-            LogEntry { seq: self.log_seq, at_ms: self.head.at_ms, severity, kind, subject, name, text };
+        let entry = EventRow {
+            seq: OWN_ENTRY | self.log_seq,
+            at_ms: self.at_ms,
+            severity,
+            kind: kind.to_owned(),
+            subject: EventSubject::Cluster,
+            name: name.to_string(),
+            text,
+        };
         if self.log.len() >= LOG_ENTRIES_MAX {
             self.log.pop_front();
         }
         self.log.push_back(entry);
     }
 
-    /// Forgets a detail that no window shows.
-    pub fn forget(&mut self, topic: Topic) {
-        self.details.remove(&topic);
+    /// Forgets what a window watched.
+    pub fn forget(&mut self, window: WindowId) {
+        self.lists.remove(&window);
     }
 
-    /// Age of the overview.
+    /// Age of everything that the link brings.
     #[must_use]
     pub fn age(&self, now: Duration) -> Age {
-        self.age_of(now, self.received)
-    }
-
-    /// Age of something that comes as often as the overview does.
-    #[must_use]
-    pub fn age_of(&self, now: Duration, received: Option<Duration>) -> Age {
-        let Some(received) = received else { return Age::Unknown };
+        let Some(received) = self.received else { return Age::Unknown };
         if self.is_still() {
             return Age::Live;
         }
@@ -247,23 +209,67 @@ impl Store {
         }
     }
 
+    /// Age of what a window shows: nothing is sent while nothing changes.
+    #[must_use]
+    pub fn age_of(&self, now: Duration, window: WindowId) -> Age {
+        if self.lists.contains_key(&window) { self.age(now) } else { Age::Unknown }
+    }
+
     /// Whether the cluster is made up and stands still.
     #[must_use]
     pub fn is_still(&self) -> bool {
         self.welcome.as_ref().is_some_and(|welcome| welcome.still)
     }
 
-    /// A detail and when it came.
+    /// What a window watches, as far as it has come.
     #[must_use]
-    pub fn detail(&self, topic: Topic) -> Option<(Duration, &Detail)> {
-        self.details.get(&topic).map(|(at, detail)| (*at, detail))
+    pub fn list(&self, window: WindowId) -> Option<&Mirror> {
+        self.lists.get(&window)
     }
 
-    /// An entry of the log by its number.
+    /// Why a window shows nothing, if the master said so.
     #[must_use]
-    pub fn entry(&self, seq: u64) -> Option<&LogEntry> {
-        let first = self.log.front()?.seq;
-        self.log.get(usize::try_from(seq.checked_sub(first)?).ok()?)
+    pub fn error(&self, window: WindowId) -> Option<Clean> {
+        let list = self.lists.get(&window)?;
+        (!list.error.is_empty()).then(|| Clean::new(&list.error))
+    }
+
+    /// One session as a window watches it.
+    #[must_use]
+    pub fn session_detail(&self, window: WindowId) -> Option<SessionDetail> {
+        let list = self.lists.get(&window)?;
+        let found = list.rows().next()?;
+        if let Row::SessionDetail(detail) = found { Some(SessionDetail::of(detail)) } else { None }
+    }
+
+    /// One node as a window watches it.
+    #[must_use]
+    pub fn node_detail(&self, window: WindowId) -> Option<&NodeDetail> {
+        let found = self.lists.get(&window)?.rows().next()?;
+        if let Row::NodeDetail(detail) = found { Some(detail) } else { None }
+    }
+
+    /// Placement decisions as a window watches them, newest first; none before the first answer.
+    #[must_use]
+    pub fn decisions(&self, window: WindowId) -> Option<Vec<Decision>> {
+        let decision = |row: &Row| if let Row::Decision(row) = row { Some(Decision::of(row)) } else { None };
+        Some(self.lists.get(&window)?.rows().filter_map(decision).collect())
+    }
+
+    /// An event that a window shows, or an entry of the console's own log.
+    #[must_use]
+    pub fn event(&self, window: WindowId, seq: u64) -> Option<&EventRow> {
+        if seq & OWN_ENTRY != 0 {
+            let first = self.log.front()?.seq;
+            return self.log.get(usize::try_from(seq.checked_sub(first)?).ok()?);
+        }
+        if let Row::Event(row) = self.lists.get(&window)?.row(seq)? { Some(row) } else { None }
+    }
+
+    /// A recording that a window shows.
+    #[must_use]
+    pub fn recording(&self, window: WindowId, key: u64) -> Option<&common::wire::operator::RecordingRow> {
+        if let Row::Recording(row) = self.lists.get(&window)?.row(key)? { Some(row) } else { None }
     }
 
     /// A node by its key.
@@ -280,38 +286,18 @@ impl Store {
         self.sessions.get(index)
     }
 
-    /// Sessions on a node, busiest first.
-    #[must_use]
-    pub fn sessions_on(&self, node: NodeKey) -> Vec<&Session> {
-        let mut sessions: Vec<&Session> = self.sessions.iter().filter(|s| s.node == Some(node)).collect();
-        sessions.sort_by_key(|session| std::cmp::Reverse((session.connections, session.streams)));
-        sessions
-    }
-
-    /// Whether the rows are all that there are.
-    #[must_use]
-    pub fn has_every_session(&self) -> bool {
-        self.sessions.len() as u64 >= self.head.sessions_total
-    }
-
     fn apply_link(&mut self, now: Duration, link: Link) {
         let was_up = matches!(self.link, Some(Link::Up(_)));
         match &link {
             Link::Connecting { .. } => {}
             Link::Down { why, .. } => {
                 if was_up {
-                    self.note(
-                        Severity::Crit,
-                        "link.lost",
-                        Subject::Cluster,
-                        Clean::default(),
-                        why.to_string(),
-                    );
+                    self.note(Severity::Crit, "link.lost", &Clean::default(), why.to_string());
                 }
             }
             Link::Up(welcome) => {
                 let text = format!("{} as {}", welcome.program, welcome.operator);
-                self.note(Severity::Info, "link.up", Subject::Cluster, welcome.cluster.clone(), text);
+                self.note(Severity::Info, "link.up", &welcome.cluster, text);
                 self.welcome = Some(welcome.clone());
             }
         }
@@ -320,80 +306,46 @@ impl Store {
         self.version += 1;
     }
 
-    fn apply_overview(&mut self, now: Duration, mut overview: Overview) {
-        overview.nodes.sort_by_key(|node| node.key);
-        overview.sessions.sort_by_key(|session| session.key);
-        let nodes = std::mem::take(&mut overview.nodes);
-        let sessions = std::mem::take(&mut overview.sessions);
-        let first = self.received.is_none();
-        let complete = self.has_every_session() && sessions.len() as u64 >= overview.sessions_total;
-        let (before, after) = (&self.head, &overview);
-        let restarted = !first && (after.epoch != before.epoch || after.uptime_ms < before.uptime_ms);
-        self.head = overview;
+    fn take_head(&mut self, now: Duration, head: HeadRow, totals: Totals) {
+        let known = self.received.is_some();
+        let restarted = known && (head.epoch != self.head.epoch || head.uptime_ms < self.head.uptime_ms);
+        self.head = head;
+        self.totals = totals;
+        self.received = Some(now);
         if restarted {
             let text = format!("epoch {}, up {}", self.head.epoch, crate::text::span(self.head.uptime_ms));
-            self.note(Severity::Warn, "master.changed", Subject::Cluster, Clean::default(), text);
+            self.note(Severity::Warn, "master.changed", &Clean::default(), text);
         }
-        let mut seen = observe::nodes(&self.nodes, &nodes, first);
-        if complete && !first {
-            seen.extend(observe::sessions(&self.sessions, &sessions, &nodes));
-        }
-        self.sessions = sessions;
-        self.merge_nodes(nodes);
-        for observed in seen {
-            self.note(observed.severity, observed.kind, observed.subject, observed.name, observed.text);
-        }
-        self.push_totals();
-        self.received = Some(now);
-        self.version += 1;
     }
 
-    fn merge_nodes(&mut self, nodes: Vec<Node>) {
-        let mut known: BTreeMap<NodeKey, NodeEntry> =
-            self.nodes.drain(..).map(|entry| (entry.node.key, entry)).collect();
-        for node in nodes {
-            let mut entry = known.remove(&node.key).unwrap_or_default();
-            // The last report of a node that is gone says nothing about now.
-            let up = u32::from(node.state.is_up());
-            entry.cpu.push(up * u32::from(node.load.cpu_permille));
-            entry.egress.push(up * kilo(node.load.egress_bps));
-            entry.sessions.push(up * node.load.sessions);
-            entry.connections = 0;
-            entry.node = node;
-            self.nodes.push(entry);
+    /// Brings what all windows share up to date.
+    fn rebuild(&mut self, now: Duration, window: WindowId) {
+        self.version += 1;
+        let first = self.lists.get(&window).and_then(|list| list.rows().next());
+        if let Some(Row::Head(full)) = first {
+            let head = HeadRow { history: Vec::new(), ..(**full).clone() };
+            let totals = Totals::of(&full.history);
+            return self.take_head(now, head, totals);
         }
-        for session in &self.sessions {
-            let Some(node) = session.node else { continue };
-            if let Ok(index) = self.nodes.binary_search_by_key(&node, |entry| entry.node.key) {
-                self.nodes[index].connections += u64::from(session.connections);
+        let mut nodes: BTreeMap<NodeKey, NodeEntry> = BTreeMap::new();
+        let mut sessions: BTreeMap<SessionKey, Session> = BTreeMap::new();
+        for row in self.lists.values().flat_map(Mirror::rows) {
+            match row {
+                Row::Node(row) => drop(nodes.insert(row.node, NodeEntry::of(row))),
+                Row::NodeDetail(detail) => {
+                    nodes.insert(detail.row.node, NodeEntry::of(&detail.row));
+                    for session in &detail.largest {
+                        sessions.insert(session.session, Session::of(session));
+                    }
+                }
+                Row::Session(row) => drop(sessions.insert(row.session, Session::of(row))),
+                Row::SessionDetail(detail) => {
+                    sessions.insert(detail.row.session, Session::of(&detail.row));
+                }
+                Row::Head(_) | Row::Recording(_) | Row::Event(_) | Row::Decision(_) => {}
             }
         }
+        self.nodes = nodes.into_values().collect();
+        self.sessions = sessions.into_values().collect();
     }
-
-    fn push_totals(&mut self) {
-        let media = || self.nodes.iter().map(|entry| &entry.node).filter(|node| !node.recorder);
-        let running: Vec<u32> =
-            media().filter(|node| node.state.is_up()).map(|node| u32::from(node.load.cpu_permille)).collect();
-        let mean = running.iter().sum::<u32>() / u32::try_from(running.len().max(1)).unwrap_or(1);
-        let sum = |of: fn(&Node) -> u64| media().filter(|node| node.state.is_up()).map(of).sum::<u64>();
-        let (egress, ingress) = (sum(|n| n.load.egress_bps), sum(|n| n.load.ingress_bps));
-        let drops = sum(|n| n.load.drops);
-        let totals = &mut self.totals;
-        totals.sessions.push(capped(self.head.sessions_total));
-        totals.connections.push(capped(self.head.connections_total));
-        totals.streams.push(capped(self.head.streams_total));
-        totals.egress.push(kilo(egress));
-        totals.ingress.push(kilo(ingress));
-        totals.cpu_mean.push(mean);
-        totals.cpu_max.push(running.iter().copied().max().unwrap_or(0));
-        totals.drops.push(capped(drops));
-    }
-}
-
-fn kilo(amount: u64) -> u32 {
-    capped(amount / 1000)
-}
-
-fn capped(amount: u64) -> u32 {
-    u32::try_from(amount).unwrap_or(u32::MAX)
 }

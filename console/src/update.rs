@@ -9,15 +9,16 @@ mod mouse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use common::wire::operator::{Severity, Topic};
 use ratatui::layout::Rect;
 
-use crate::desktop::Window;
+use crate::desktop::dialog::Purpose;
+use crate::desktop::{Window, WindowId};
 use crate::effect::Effect;
 use crate::event::{Event, Key, KeyCode};
 use crate::keys::{self, Meaning};
-use crate::model::{Action, Message, Topic};
+use crate::model::{Link, Message, Operated, Wanted};
 use crate::state::{Modal, State};
-use crate::store::{Severity, Subject};
 use crate::text::Clean;
 use crate::theme::Role;
 use crate::view::{View, ViewKind};
@@ -31,7 +32,7 @@ pub fn update(state: &mut State, now: Duration, event: Event) -> Vec<Effect> {
             state.last_input = Some(state.now);
             on_key(state, key, &mut effects);
         }
-        Event::Message(message) => on_message(state, message),
+        Event::Message(message) => on_message(state, message, &mut effects),
         Event::Mouse(mouse) => {
             state.last_input = Some(state.now);
             mouse::handle(state, mouse, &mut effects);
@@ -112,32 +113,65 @@ fn on_paste(state: &mut State, text: &str) {
     }
 }
 
-fn on_message(state: &mut State, message: Message) {
-    if let Message::Operated { op, result } = &message
-        && let Some((action, target)) = state.operations.remove(op)
-    {
-        let what = verb_of(action);
-        let (text, role) = match result {
-            Ok(text) => (format!("{what} {target}: {text}"), Role::Ok),
-            Err(why) => (format!("{what} {target}: {why}"), Role::Crit),
-        };
-        let text_only = text.clone();
-        state.store.note(Severity::Audit, "operation", Subject::Cluster, target, text_only);
-        state.toast(text, role);
+fn on_message(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
+    match message {
+        Message::Operated { op, state: operated } => return on_operated(state, op, operated),
+        Message::Link(link) => {
+            let pending = !state.operations.is_empty();
+            match &link {
+                Link::Up(_) => {
+                    // The link was cut in the middle of these: the master says how they went.
+                    effects.extend(state.operations.keys().map(|op| Effect::Recall(*op)));
+                }
+                Link::Down { .. } if pending && matches!(state.store.link, Some(Link::Up(_))) => {
+                    let text = "the link was cut in the middle of an operation: how it went is asked when it is back";
+                    state.toast(text, Role::Warn);
+                }
+                Link::Connecting { .. } | Link::Down { .. } => {}
+            }
+            let now = state.now;
+            state.store.apply(now, Message::Link(link));
+        }
+        delta @ Message::Delta { .. } => {
+            let now = state.now;
+            state.store.apply(now, delta);
+        }
     }
-    let now = state.now;
-    state.store.apply(now, message);
 }
 
-/// What an action is called in results.
-pub(crate) const fn verb_of(action: Action) -> &'static str {
-    match action {
-        Action::CloseSession => "close",
-        Action::Drain => "drain",
-        Action::Evict => "evict",
-        Action::RemoveNode => "remove",
-        Action::Undrain => "undrain",
+fn on_operated(state: &mut State, op: u64, operated: Operated) {
+    if let Some(Modal::Dialog(dialog)) = &mut state.modal
+        && let Purpose::Act { asked, generation, .. } = &mut dialog.purpose
+        && *asked == op
+    {
+        let (lines, role) = match operated {
+            Operated::Impact { generation: told, lines } => {
+                *generation = Some(told);
+                (lines, Role::DialogWarn)
+            }
+            Operated::Refused(why) => {
+                dialog.error = Some(why.to_string());
+                (vec![why], Role::DialogWarn)
+            }
+            Operated::Done(_) | Operated::Running | Operated::Unknown => return,
+        };
+        command::tell_impact(dialog, &lines, role);
+        return;
     }
+    let Some((action, target)) = state.operations.get(&op).cloned() else { return };
+    let what = action.word();
+    let (text, role) = match operated {
+        Operated::Done(text) => (format!("{what} {target}: {text}"), Role::Ok),
+        Operated::Refused(why) => (format!("{what} {target}: {why}"), Role::Crit),
+        Operated::Unknown => {
+            (format!("{what} {target}: it never reached the master, nothing has changed"), Role::Warn)
+        }
+        Operated::Running | Operated::Impact { .. } => return,
+    };
+    state.operations.remove(&op);
+    let severity = if role == Role::Ok { Severity::Info } else { Severity::Warn };
+    state.store.note(severity, "operation", &target, text.clone());
+    state.toast(text, role);
 }
 
 /// Brings windows up to date with what is known, and subscriptions with the windows that show.
@@ -153,7 +187,7 @@ fn settle(state: &mut State, effects: &mut Vec<Effect>) {
     let settle_one = |window: &mut Window| {
         if let Some(rect) = shown.get(&window.id) {
             let area = body(*rect, window);
-            window.view.settle(&facts, area);
+            window.view.settle(&facts, window.id, area);
         }
     };
     // Tables first: what is selected in them decides what the views of one thing show.
@@ -163,24 +197,29 @@ fn settle(state: &mut State, effects: &mut Vec<Effect>) {
     let focus = state.desktop.workspace().focus;
     let ordered = || focus.into_iter().chain(shown.keys().copied()).filter_map(|id| windows.get(&id));
     let tables = |wanted: &'static [ViewKind]| {
-        ordered().filter(move |window| wanted.contains(&window.view.kind())).map(|window| &window.view)
+        ordered()
+            .filter(move |window| wanted.contains(&window.view.kind()))
+            .map(|window| (window.id, &window.view))
     };
     let node = tables(&[ViewKind::Nodes, ViewKind::Load, ViewKind::Recorders])
-        .find_map(|view: &View| view.node(&state.store));
-    let session = tables(&[ViewKind::Sessions]).find_map(|view: &View| view.session(&state.store));
+        .find_map(|(id, view): (WindowId, &View)| view.node(&state.store, id));
+    let session = tables(&[ViewKind::Sessions])
+        .find_map(|(id, view): (WindowId, &View)| view.session(&state.store, id));
     let facts = state.facts();
     for window in windows.values_mut().filter(|window| window.view.table().is_none()) {
         if let Some(rect) = shown.get(&window.id) {
             window.view.follow(node, session);
             let area = body(*rect, window);
-            window.view.settle(&facts, area);
+            window.view.settle(&facts, window.id, area);
         }
     }
-    let wanted: BTreeMap<_, Topic> = windows
+    let mut wanted: BTreeMap<_, Wanted> = windows
         .values()
         .filter(|window| shown.contains_key(&window.id))
-        .filter_map(|window| Some((window.id, window.view.topic()?)))
+        .filter_map(|window| Some((window.id, window.view.wanted()?)))
         .collect();
+    // The bars show totals whatever the windows do.
+    wanted.insert(WindowId::BARS, Wanted::one(Topic::Head));
     state.desktop.windows = windows;
     subscribe(state, wanted, effects);
 }
@@ -197,24 +236,23 @@ pub(crate) fn body(rect: Rect, window: &Window) -> Rect {
 }
 
 /// Tells the source what changed since the last time; forgets what nobody shows any more.
-fn subscribe(
-    state: &mut State,
-    wanted: BTreeMap<crate::desktop::WindowId, Topic>,
-    effects: &mut Vec<Effect>,
-) {
-    for (window, topic) in &state.subscribed {
+fn subscribe(state: &mut State, wanted: BTreeMap<WindowId, Wanted>, effects: &mut Vec<Effect>) {
+    for (window, before) in &state.subscribed {
         match wanted.get(window) {
-            None => effects.push(Effect::Unsubscribe { window: *window }),
-            Some(other) if other != topic => {}
-            Some(_) => continue,
-        }
-        if !wanted.values().any(|other| other == topic) {
-            state.store.forget(*topic);
+            None => {
+                effects.push(Effect::Unsubscribe { window: *window });
+                state.store.forget(*window);
+            }
+            Some(now) if now.topic != before.topic => state.store.forget(*window),
+            Some(_) => {}
         }
     }
-    for (window, topic) in &wanted {
-        if state.subscribed.get(window) != Some(topic) {
-            effects.push(Effect::Subscribe { window: *window, topic: *topic });
+    for (window, now) in &wanted {
+        let (window, wanted) = (*window, now.clone());
+        match state.subscribed.get(&window) {
+            Some(before) if before == now => {}
+            Some(before) if before.topic == now.topic => effects.push(Effect::Adjust { window, wanted }),
+            Some(_) | None => effects.push(Effect::Subscribe { window, wanted }),
         }
     }
     state.subscribed = wanted;

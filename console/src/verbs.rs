@@ -130,6 +130,8 @@ pub enum Menu {
     Nodes,
     /// Sessions.
     Sessions,
+    /// Recordings.
+    Recordings,
     /// What a window shows.
     View,
     /// Windows.
@@ -170,8 +172,8 @@ pub struct Verb {
 
 impl Menu {
     /// Those of the menu bar.
-    pub const BAR: [Self; 6] =
-        [Self::Console, Self::Nodes, Self::Sessions, Self::View, Self::Window, Self::Help];
+    pub const BAR: [Self; 7] =
+        [Self::Console, Self::Nodes, Self::Sessions, Self::Recordings, Self::View, Self::Window, Self::Help];
 
     /// Its title.
     #[must_use]
@@ -181,6 +183,7 @@ impl Menu {
             Self::Help => "Help",
             Self::Nodes => "Nodes",
             Self::None => "Move",
+            Self::Recordings => "Rec",
             Self::Sessions => "Sessions",
             Self::View => "View",
             Self::Window => "Window",
@@ -221,6 +224,16 @@ pub const VERBS: &[Verb] = &[
     look(Command::Explain, "explain", "Why it runs where it runs", Menu::Sessions),
     act(Action::CloseSession, "session close", "Close the session ...", Menu::Sessions, Harm::Some),
     act(Action::Evict, "connection evict", "End the connection ...", Menu::Sessions, Harm::Some),
+    act(Action::Unpublish, "stream unpublish", "End the stream ...", Menu::Sessions, Harm::Some),
+    look(
+        Command::New(ViewKind::Recordings),
+        "view recordings",
+        "Recordings in a new window",
+        Menu::Recordings,
+    ),
+    act(Action::StartRecording, "record start", "Record the session ...", Menu::Recordings, Harm::Small),
+    act(Action::StopRecording, "record stop", "End the recording ...", Menu::Recordings, Harm::Some),
+    act(Action::DeleteRecording, "record delete", "Delete the recording ...", Menu::Recordings, Harm::Some),
     look(Command::Open, "open", "Look into what is selected", Menu::View),
     look(Command::OpenFloat, "open floating", "Look into it in a floating window", Menu::View),
     look(Command::Back, "back", "Back in this window", Menu::View),

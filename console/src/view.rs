@@ -14,6 +14,7 @@ pub mod trends;
 use std::time::Duration;
 
 use common::id::{NodeKey, SessionKey};
+use common::wire::operator::Topic;
 use ratatui::layout::Rect;
 
 use self::node::NodeView;
@@ -21,7 +22,7 @@ use self::placement::PlacementView;
 use self::session::SessionView;
 use self::table::TableView;
 use crate::desktop::WindowId;
-use crate::model::Topic;
+use crate::model::Wanted;
 use crate::store::{Age, Store};
 use crate::text::Clean;
 use crate::theme::{Role, Theme};
@@ -47,6 +48,8 @@ pub enum ViewKind {
     Placement,
     /// Recorders.
     Recorders,
+    /// Recordings.
+    Recordings,
     /// One session.
     Session,
     /// Sessions.
@@ -174,6 +177,7 @@ impl ViewKind {
             Self::Load => (40, 7),
             Self::Node => (40, 8),
             Self::Nodes | Self::Recorders => (44, 7),
+            Self::Recordings => (48, 6),
             Self::Placement => (46, 7),
             Self::Session => (44, 7),
             Self::Sessions => (48, 7),
@@ -193,6 +197,7 @@ impl ViewKind {
             Self::Nodes => "Nodes",
             Self::Placement => "Placement",
             Self::Recorders => "Recorders",
+            Self::Recordings => "Recordings",
             Self::Session => "Session",
             Self::Sessions => "Sessions",
             Self::Trends => "Trends",
@@ -215,6 +220,7 @@ impl View {
             | ViewKind::Load
             | ViewKind::Nodes
             | ViewKind::Recorders
+            | ViewKind::Recordings
             | ViewKind::Sessions => Self::Table(Box::new(TableView::new(kind))),
         }
     }
@@ -233,14 +239,16 @@ impl View {
         }
     }
 
-    /// What the view wants to be told about while it shows.
+    /// What the view watches while it shows.
     #[must_use]
-    pub fn topic(&self) -> Option<Topic> {
+    pub fn wanted(&self) -> Option<Wanted> {
         match self {
-            Self::Cluster(_) | Self::Node(_) | Self::Table(_) | Self::Trends(_) => Some(Topic::Overview),
+            Self::Cluster(_) | Self::Trends(_) => Some(Wanted::one(Topic::Head)),
             Self::Help(_) => None,
-            Self::Placement(view) => view.session.map(Topic::Placement),
-            Self::Session(view) => view.session.map(Topic::Session),
+            Self::Node(view) => view.node.map(|node| Wanted::one(Topic::Node(node))),
+            Self::Placement(view) => view.wanted(),
+            Self::Session(view) => view.wanted(),
+            Self::Table(table) => Some(table.wanted()),
         }
     }
 
@@ -261,7 +269,7 @@ impl View {
     pub fn remark(&self, facts: &Facts<'_>) -> String {
         match self {
             Self::Session(view) => view.remark(facts),
-            Self::Table(table) => table.remark(facts),
+            Self::Table(table) => table.remark(),
             Self::Cluster(_) | Self::Help(_) | Self::Node(_) | Self::Placement(_) => String::new(),
             Self::Trends(_) => "last 5 min".to_owned(),
         }
@@ -269,25 +277,19 @@ impl View {
 
     /// Age of what is shown; none for what has no age.
     #[must_use]
-    pub fn age(&self, facts: &Facts<'_>) -> Option<Age> {
-        match self.topic()? {
-            Topic::Overview => Some(facts.store.age(facts.now)),
-            topic @ (Topic::Placement(_) | Topic::Session(_)) => {
-                let received = facts.store.detail(topic).map(|(at, _)| at);
-                Some(facts.store.age_of(facts.now, received))
-            }
-        }
+    pub fn age(&self, facts: &Facts<'_>, window: WindowId) -> Option<Age> {
+        self.wanted().map(|_| facts.store.age_of(facts.now, window))
     }
 
     /// Brings the view up to date with what is known and with the room that it has.
-    pub fn settle(&mut self, facts: &Facts<'_>, area: Rect) {
+    pub fn settle(&mut self, facts: &Facts<'_>, window: WindowId, area: Rect) {
         match self {
             Self::Cluster(scroll) => scroll.settle(cluster::lines(facts).len(), area.height),
             Self::Help(scroll) => scroll.settle(help::lines().len(), area.height),
-            Self::Node(view) => view.settle(facts, area),
-            Self::Placement(view) => view.settle(facts, area),
-            Self::Session(view) => view.settle(facts, area),
-            Self::Table(table) => table.settle(facts, area),
+            Self::Node(view) => view.settle(facts, window, area),
+            Self::Placement(view) => view.settle(facts, window, area),
+            Self::Session(view) => view.settle(facts, window, area),
+            Self::Table(table) => table.settle(facts, window, area),
             Self::Trends(scroll) => scroll.settle(trends::ROWS, area.height),
         }
     }
@@ -304,8 +306,8 @@ impl View {
         match self {
             Self::Cluster(scroll) => draw_lines(canvas, area, &cluster::lines(facts), scroll.offset),
             Self::Help(scroll) => draw_lines(canvas, area, &help::lines(), scroll.offset),
-            Self::Node(view) => view.draw(facts, canvas, area),
-            Self::Placement(view) => view.draw(facts, canvas, area),
+            Self::Node(view) => view.draw(facts, canvas, area, window),
+            Self::Placement(view) => view.draw(facts, canvas, area, window),
             Self::Session(view) => view.draw(facts, canvas, area, window, focused),
             Self::Table(table) => table.draw(facts, canvas, area, window, focused),
             Self::Trends(scroll) => trends::draw(facts, canvas, area, scroll.offset),
@@ -334,33 +336,34 @@ impl View {
 
     /// The node that is selected or shown.
     #[must_use]
-    pub fn node(&self, store: &Store) -> Option<NodeKey> {
+    pub fn node(&self, store: &Store, window: WindowId) -> Option<NodeKey> {
         match self {
             Self::Node(view) => view.node,
-            Self::Table(table) => table.selected_node(store),
-            Self::Session(_) | Self::Placement(_) => {
-                self.session(store).and_then(|key| store.session(key)).and_then(|session| session.node)
-            }
+            Self::Table(table) => table.selected_node(store, window),
+            Self::Session(_) | Self::Placement(_) => self
+                .session(store, window)
+                .and_then(|key| store.session(key))
+                .and_then(|session| session.node),
             Self::Cluster(_) | Self::Help(_) | Self::Trends(_) => None,
         }
     }
 
     /// The session that is selected or shown.
     #[must_use]
-    pub fn session(&self, store: &Store) -> Option<SessionKey> {
+    pub fn session(&self, store: &Store, window: WindowId) -> Option<SessionKey> {
         match self {
             Self::Placement(view) => view.session,
             Self::Session(view) => view.session,
-            Self::Table(table) => table.selected_session(store),
+            Self::Table(table) => table.selected_session(store, window),
             Self::Cluster(_) | Self::Help(_) | Self::Node(_) | Self::Trends(_) => None,
         }
     }
 
     /// The connection that is selected.
     #[must_use]
-    pub fn connection(&self, store: &Store) -> Option<Clean> {
+    pub fn connection(&self, store: &Store, window: WindowId) -> Option<Clean> {
         match self {
-            Self::Session(view) => view.connection(store),
+            Self::Session(view) => view.connection(store, window),
             Self::Cluster(_)
             | Self::Help(_)
             | Self::Node(_)
@@ -386,20 +389,33 @@ impl View {
         }
     }
 
+    /// The stream that is selected: its public name.
+    #[must_use]
+    pub fn stream(&self, store: &Store, window: WindowId) -> Option<Clean> {
+        if let Self::Session(view) = self { view.stream(store, window) } else { None }
+    }
+
+    /// The recording that is selected: its public name and that of its session.
+    #[must_use]
+    pub fn recording(&self, store: &Store, window: WindowId) -> Option<(Clean, Clean)> {
+        self.table().and_then(|table| table.selected_recording(store, window))
+    }
+
     /// The view that opens on what is selected.
     #[must_use]
-    pub fn opened(&self, store: &Store) -> Option<Self> {
+    pub fn opened(&self, store: &Store, window: WindowId) -> Option<Self> {
+        let (session, node) = (self.session(store, window), self.node(store, window));
         match self {
             Self::Table(table) if matches!(table.kind, ViewKind::Sessions) => {
-                self.session(store).map(|key| Self::Session(SessionView::of(key)))
+                session.map(|key| Self::Session(SessionView::of(key)))
             }
-            Self::Table(_) => match (self.session(store), self.node(store)) {
+            Self::Table(_) => match (session, node) {
                 (Some(session), _) => Some(Self::Session(SessionView::of(session))),
                 (None, Some(node)) => Some(Self::Node(NodeView::of(node))),
                 (None, None) => None,
             },
-            Self::Placement(_) => self.session(store).map(|key| Self::Session(SessionView::of(key))),
-            Self::Session(_) => self.node(store).map(|key| Self::Node(NodeView::of(key))),
+            Self::Placement(_) => session.map(|key| Self::Session(SessionView::of(key))),
+            Self::Session(_) => node.map(|key| Self::Node(NodeView::of(key))),
             Self::Node(view) => {
                 let node = view.node.and_then(|key| store.node(key))?;
                 let mut table = TableView::new(ViewKind::Sessions);

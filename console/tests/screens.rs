@@ -9,12 +9,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use console::demo::{Size, World};
+use common::wire::operator::{Topic, Verb};
+use console::demo::{Hub, Size, World};
 use console::effect::Effect;
 use console::event::{Event, Key, KeyCode, Mouse, MouseKind, Target};
 use console::frames::Frames;
-use console::model::{Action, Link, Message, Topic};
+use console::model::{Link, Message, Operated};
 use console::shell::demo;
+use console::shell::source::Request;
 use console::state::{Settings, State};
 use console::text::Clean;
 use console::theme::{GlyphSet, Level, Theme};
@@ -26,7 +28,7 @@ const SIZE: Size = Size { nodes: 12, sessions: 180, seed: 7 };
 /// A console without a terminal, on a made-up cluster and virtual time.
 struct Desk {
     frames: Frames,
-    world: World,
+    hub: Hub,
     now: Duration,
     effects: Vec<Effect>,
 }
@@ -38,11 +40,10 @@ impl Desk {
     }
 
     fn with(frames: Frames) -> Self {
-        let (world, past) = demo::past(SIZE, false);
-        let mut desk = Self { frames, world, now: Duration::from_secs(100), effects: Vec::new() };
-        for message in past {
-            desk.event(Event::Message(message));
-        }
+        let hub = Hub::new(SIZE, false);
+        let greeting = hub.greeting();
+        let mut desk = Self { frames, hub, now: Duration::from_secs(100), effects: Vec::new() };
+        desk.event(Event::Message(greeting));
         desk.frames.draw();
         desk
     }
@@ -51,16 +52,9 @@ impl Desk {
     fn event(&mut self, event: Event) {
         let effects = self.frames.handle(self.now, event);
         for effect in effects {
-            let answer = match &effect {
-                Effect::Subscribe { topic, .. } => demo::detail(&self.world, *topic),
-                Effect::Operate(operate) => {
-                    let result = self.world.operate(operate);
-                    Some(Message::Operated { op: operate.op, result })
-                }
-                _ => None,
-            };
-            self.effects.push(effect);
-            if let Some(message) = answer {
+            self.effects.push(effect.clone());
+            let Ok(request) = Request::of(effect) else { continue };
+            for message in demo::answer(&mut self.hub, request) {
                 self.event(Event::Message(message));
             }
         }
@@ -91,9 +85,9 @@ impl Desk {
     fn seconds(&mut self, seconds: u32) -> &mut Self {
         for _ in 0..seconds {
             self.now += Duration::from_secs(1);
-            self.world.step();
-            let overview = Message::Overview(Box::new(self.world.overview()));
-            self.event(Event::Message(overview));
+            for message in self.hub.step() {
+                self.event(Event::Message(message));
+            }
         }
         self
     }
@@ -284,25 +278,30 @@ fn a_drain_says_what_it_affects_asks_for_the_name_and_reports() {
     desk.expect("reason is missing");
     desk.keys("kernel<Tab>media-0<Tab><Tab><Enter>").expect("type media-011 to go on");
     desk.keys("11<Tab><Tab><Enter>");
-    let operated = desk.effects.iter().find_map(|effect| match effect {
-        Effect::Operate(operate) => Some(operate.clone()),
-        _ => None,
-    });
-    let operated = operated.expect("an operation was asked for");
-    assert_eq!(
-        (operated.action, &*operated.target, operated.reason.as_str()),
-        (Action::Drain, "media-011", "kernel")
-    );
+    let operated: Vec<_> = desk
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Operate(operate) => Some(operate.clone()),
+            _ => None,
+        })
+        .collect();
+    let [dry, wet] = operated.as_slice() else { panic!("first dry, then wet: {operated:?}") };
+    let verb = Verb::NodeDrain { node: "media-011".to_owned() };
+    assert_eq!((&dry.verb, dry.dry_run, dry.expected), (&verb, true, None));
+    assert_eq!((&wet.verb, wet.dry_run, wet.reason.as_str()), (&verb, false, "kernel"));
+    assert!(wet.expected.is_some() && wet.op != dry.op);
     desk.expect("drain media-011: draining");
     desk.seconds(30).expect("draining");
-    desk.keys("5/severity=audit<Enter>").expect("1 of").expect("drain media-011: draining");
+    desk.keys("5/severity=audit<Enter>").expect("1 of").expect("you (admin) from here: node.drain draining");
 }
 
 #[test]
 fn a_stray_enter_in_a_dialog_changes_nothing() {
     let mut desk = Desk::open((160, 50), COLOUR);
     desk.keys("3x<Enter><Enter><Enter>");
-    assert!(!desk.effects.iter().any(|effect| matches!(effect, Effect::Operate(_))));
+    let did = |effect: &Effect| matches!(effect, Effect::Operate(operate) if !operate.dry_run);
+    assert!(!desk.effects.iter().any(did));
     assert!(desk.state().modal.is_none());
 }
 
@@ -314,12 +313,18 @@ fn what_cannot_be_done_says_why() {
 
     let mut desk = Desk::open((160, 50), COLOUR);
     let mut welcome = World::welcome(false);
-    welcome.actions.clear();
-    desk.event(Event::Message(Message::Link(Link::Up(welcome))));
-    desk.keys("2d").expect("not in this master's operator protocol yet");
-    desk.keys("<F10><Right><Down><Down><Down><Down>")
-        .expect("off: not in this master's operator protocol yet");
+    welcome.may_admin = false;
+    desk.event(Event::Message(Message::Link(Link::Up(welcome.clone()))));
+    desk.keys("2d").expect("may not change the cluster itself");
+    desk.keys("<F10><Right><Down><Down><Down><Down>").expect("off: you (admin) may not change the cluster");
     desk.keys("<Enter>").expect("Drain the node");
+    desk.keys("<Esc>3x").expect("Close session");
+    desk.keys("<Esc>");
+    welcome.may_act = false;
+    desk.event(Event::Message(Message::Link(Link::Up(welcome))));
+    desk.now += Duration::from_secs(20);
+    desk.event(Event::Tick);
+    desk.seconds(1).keys("x").expect("may only look");
 }
 
 #[test]
@@ -352,11 +357,13 @@ fn a_screen_without_news_needs_no_byte_and_no_wake_up_before_it_is_late() {
 #[test]
 fn windows_own_their_subscriptions() {
     let mut desk = Desk::open((160, 50), COLOUR);
-    let topics = |desk: &Desk| -> Vec<Topic> { desk.state().subscribed.values().copied().collect() };
-    assert!(topics(&desk).iter().all(|topic| *topic == Topic::Overview));
+    let topics = |desk: &Desk| -> Vec<Topic> {
+        desk.state().subscribed.values().map(|wanted| wanted.topic.clone()).collect()
+    };
+    assert!(topics(&desk).iter().all(|it| matches!(it, Topic::Head | Topic::Nodes | Topic::Events)));
     desk.keys("3");
     assert!(topics(&desk).iter().any(|topic| matches!(topic, Topic::Session(_))));
-    assert!(topics(&desk).iter().any(|topic| matches!(topic, Topic::Placement(_))));
+    assert!(topics(&desk).iter().any(|topic| matches!(topic, Topic::Decisions(Some(_)))));
     let before = topics(&desk);
     desk.keys("<Down>");
     assert_ne!(topics(&desk), before, "the session below is asked for instead");
@@ -364,7 +371,69 @@ fn windows_own_their_subscriptions() {
     desk.keys("1");
     let dropped = desk.effects.iter().filter(|effect| matches!(effect, Effect::Unsubscribe { .. })).count();
     assert_eq!(dropped, 3, "{:?}", desk.effects);
-    assert!(topics(&desk).iter().all(|topic| *topic == Topic::Overview));
+    assert!(topics(&desk).iter().all(|it| matches!(it, Topic::Head | Topic::Nodes | Topic::Events)));
+}
+
+#[test]
+fn a_table_asks_only_for_what_shows_and_a_screen_on_each_side() {
+    let mut desk = Desk::open((80, 24), PLAIN);
+    desk.keys("3z");
+    let asked = |desk: &Desk| {
+        let of = |topic: &Topic| *topic == Topic::Sessions;
+        desk.state().subscribed.values().find(|wanted| of(&wanted.topic)).unwrap().window
+    };
+    assert!(asked(&desk).count < 100, "{:?}", asked(&desk));
+    desk.keys("G");
+    let far = asked(&desk);
+    assert!(far.first > 80, "{far:?}");
+    desk.expect(">").expect_not("...");
+    desk.keys("gg").expect_not("...");
+    assert_eq!(asked(&desk).first, 0);
+}
+
+#[test]
+fn an_operation_that_was_cut_off_is_asked_for_when_the_link_is_back() {
+    let mut desk = Desk::open((160, 50), COLOUR);
+    let first = desk.effects.len();
+    desk.keys("3");
+    // The last key presses the button; the answer does not come back.
+    desk.keys("x<Tab>");
+    let asked = desk.effects[first..].iter().rev().find_map(|effect| match effect {
+        Effect::Operate(operate) if operate.dry_run => Some(operate.op),
+        _ => None,
+    });
+    assert!(asked.is_some());
+    let reason = Event::Paste("why".to_owned());
+    desk.keys("<BackTab>");
+    desk.event(reason);
+    desk.keys("<Tab><Tab>");
+    let enter = Event::Key(Key::plain(KeyCode::Enter));
+    let effects = desk.frames.handle(desk.now, enter);
+    let op = effects.iter().find_map(|effect| match effect {
+        Effect::Operate(operate) => Some(operate.op),
+        _ => None,
+    });
+    let op = op.expect("the button was pressed");
+    let down = Link::Down { why: Clean::new("timed out"), retry_ms: None };
+    desk.event(Event::Message(Message::Link(down)));
+    desk.expect("the link was cut in the middle of an operation");
+    let effects =
+        desk.frames.handle(desk.now, Event::Message(Message::Link(Link::Up(World::welcome(false)))));
+    assert!(effects.contains(&Effect::Recall(op)), "{effects:?}");
+    let told = Message::Operated { op, state: Operated::Unknown };
+    desk.event(Event::Message(told));
+    desk.expect("it never reached the master, nothing has changed");
+}
+
+#[test]
+fn recordings_are_started_ended_and_deleted() {
+    let mut desk = Desk::open((160, 50), COLOUR);
+    desk.keys("3R").expect("Record ").expect("connections begins");
+    desk.keys("<Tab><Enter>").expect("recording started");
+    desk.seconds(3).keys("4").expect("started").expect("composed");
+    desk.keys("x").expect("the recording is under way: end it first").keys("<Esc>");
+    desk.keys("R").expect("End recording").keys("done<Tab><Tab><Enter>").expect("recording stopped");
+    desk.seconds(3).expect("ready");
 }
 
 #[test]

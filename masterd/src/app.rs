@@ -17,7 +17,7 @@ use common::net::ca::{Authority, AuthorityError};
 use common::net::operator_link::{Credentials, CredentialsError};
 use common::telemetry::health::{HealthError, HealthServer};
 use common::telemetry::task;
-use common::wire::operator::{OperatorRole, Overview};
+use common::wire::operator::OperatorRole;
 use common::wire::recording::FileOpen;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
@@ -38,6 +38,7 @@ use crate::http::tls::{self, CertificateError};
 use crate::http::{Face, Service};
 use crate::link::{LinkError, LinkInput, LinkSettings, NodeLinks, OpenFileError};
 use crate::observe::{self, Gauges};
+use crate::operator::OperatorHub;
 use crate::store::{EmbeddedStore, Store as _, StoreError};
 
 /// Why masterd does not run, or no longer.
@@ -155,8 +156,8 @@ async fn serve(settings: Settings) -> Result<(), AppError> {
     let (core, keeper) = open_core(&settings, clock)?;
     let (handle, calls) = CoreHandle::channel();
     let ending = calls.ending.clone();
-    let (overview, shown) = watch::channel(Arc::new(Overview::default()));
-    let links = Links::start(&settings, authority, &core, shown)?;
+    let operators = OperatorHub::new(handle.clone(), clock);
+    let links = Links::start(&settings, authority, &core, operators.clone())?;
 
     let gauges = Gauges::default();
     let mut registry = Registry::with_prefix("masterd");
@@ -170,9 +171,9 @@ async fn serve(settings: Settings) -> Result<(), AppError> {
     let address = listener.address();
     let url = settings.http.public_url.clone();
     let files = Arc::new(LinkFiles(links.links.clone()));
-    let service = Service::new(Face::new(handle.clone(), settings.http, clock, files));
+    let service = Service::new(Face::new(handle, settings.http, clock, files));
     let http = task::spawn("http", listener.serve(service, http_stopping));
-    let observer = task::spawn_endless("observer", observe::run(handle, clock, overview, gauges));
+    let observer = task::spawn_endless("observer", observe::run(operators, gauges));
     let _observer = task::Owned(observer);
     health.readiness().set(Ok(()));
     tracing::info!(%address, url, "masterd serves");
@@ -245,13 +246,13 @@ impl Links {
         settings: &Settings,
         authority: Arc<Authority>,
         core: &Core,
-        overview: watch::Receiver<Arc<Overview>>,
+        operators: OperatorHub,
     ) -> Result<Self, AppError> {
         let (sender, mut from_links) = mpsc::channel(LINK_INPUTS_MAX);
         let (to_core, inputs) = mpsc::channel(LINK_INPUTS_MAX);
         let (_, epoch) = watch::channel(core.epoch());
         let link = LinkSettings { listen: settings.link_listen, ..LinkSettings::default() };
-        let links = NodeLinks::start(link, authority, epoch, overview, sender)?;
+        let links = NodeLinks::start(link, authority, epoch, operators, sender)?;
         // Ends with the links, or with the driver.
         drop(task::spawn("link-inputs", async move {
             while let Some(input) = from_links.recv().await {

@@ -17,10 +17,12 @@ mod event;
 mod heartbeat;
 pub mod input;
 mod invariant;
+mod listing;
 mod model;
 mod names;
 mod node;
 pub mod op;
+mod operate;
 mod outbox;
 mod place;
 mod query;
@@ -103,6 +105,10 @@ pub struct Core {
     viewers: BTreeMap<ViewerId, Viewer>,
     commands: BTreeMap<OpId, Command>,
     decisions: BTreeMap<DecisionKey, DecisionRecord>,
+    /// What operators asked for and is under way, and how it ended.
+    operations: BTreeMap<RequestId, operate::Pending>,
+    outcomes: operate::Outcomes,
+    feed: listing::Feed,
     sizes: Sizes,
 
     session_names: BTreeMap<String, SessionKey>,
@@ -168,6 +174,9 @@ impl Core {
             viewers: BTreeMap::new(),
             commands: BTreeMap::new(),
             decisions: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            outcomes: operate::Outcomes::new(),
+            feed: listing::Feed::default(),
             sizes: Sizes::default(),
             session_names: BTreeMap::new(),
             connection_names: BTreeMap::new(),
@@ -266,7 +275,8 @@ impl Core {
             self.remove_viewer(viewer);
             return;
         }
-        if self.store_failing {
+        // An operator's attempt is told why by its own rule.
+        if self.store_failing && !matches!(op, Op::Operate(_)) {
             return self.refuse(req, Refusal::StoreFailing);
         }
         match actor {
@@ -288,6 +298,8 @@ impl Core {
             Op::RecordingDelete { recording } => self.recording_delete(req, &recording),
             Op::RecordingStart { session, properties } => self.recording_start(req, &session, properties),
             Op::RecordingStop { recording, wait } => self.recording_stop(req, &recording, wait),
+            Op::NodeRemove { node } => self.node_remove(req, &node),
+            Op::Operate(operation) => self.operate(req, *operation),
             Op::SessionCreate(properties) => self.session_create(req, properties),
             Op::SessionDelete { session } => self.session_delete(req, &session),
             Op::Signal { session, to, kind, data } => {
@@ -341,6 +353,8 @@ impl Core {
             | Op::RecordingDelete { .. }
             | Op::RecordingStart { .. }
             | Op::RecordingStop { .. }
+            | Op::NodeRemove { .. }
+            | Op::Operate(_)
             | Op::SessionCreate(_)
             | Op::SessionDelete { .. }
             | Op::StreamDelete { .. }

@@ -18,6 +18,7 @@ pub mod http;
 pub mod limits;
 pub mod link;
 pub mod observe;
+pub mod operator;
 pub mod placement;
 pub mod store;
 #[expect(

@@ -30,6 +30,9 @@ pub const EVENT_BYTES_PER_SESSION_MAX: usize = 4 * 1024 * 1024;
 /// `cluster/event.rs`.
 pub const EVENTS_PER_SESSION_MIN: usize = 64;
 
+/// Events of the cluster's log (states of nodes, what operators did) that are kept over their time. `cluster/event.rs`.
+pub const AUDIT_EVENTS_MIN: usize = 2_000;
+
 /// Bytes of a signal's type and content. OpenVidu sets no bound; its browsers' socket takes 64 KiB messages.
 /// `cluster/session.rs`.
 pub const SIGNAL_BYTES_MAX: usize = 64 * 1024;

@@ -10,15 +10,18 @@
 //! use common::id::{Epoch, OpId, SessionKey};
 //! use common::net::ca::Authority;
 //! use common::wire::node::SessionClose;
-//! use common::wire::operator::Overview;
+//! use masterd::clock::Clock;
+//! use masterd::driver::call::CoreHandle;
 //! use masterd::link::{LinkInput, LinkSettings, NodeLinks};
+//! use masterd::operator::OperatorHub;
 //! use tokio::sync::{mpsc, watch};
 //!
 //! let authority = Arc::new(Authority::open("state".as_ref())?);
 //! let (inputs, mut from_links) = mpsc::channel(1024);
 //! let (_epoch, epoch) = watch::channel(Epoch(1));
-//! let (_overview, overview) = watch::channel(Arc::new(Overview::default()));
-//! let links = NodeLinks::start(LinkSettings::default(), authority, epoch, overview, inputs)?;
+//! let (core, _calls) = CoreHandle::channel();
+//! let operators = OperatorHub::new(core, Clock::start());
+//! let links = NodeLinks::start(LinkSettings::default(), authority, epoch, operators, inputs)?;
 //! while let Some(input) = from_links.recv().await {
 //!     if let LinkInput::Up { node, .. } = input {
 //!         let session = SessionKey(1);
@@ -53,7 +56,6 @@ use common::net::tls::{self, ServerCertificate, TlsError};
 use common::telemetry::chain;
 use common::telemetry::task::{self, Owned};
 use common::wire::node::{FromNode, Hello, ToNode};
-use common::wire::operator::Overview;
 use common::wire::{Message as _, enroll as enroll_wire, node as node_wire, operator as operator_wire};
 use quinn::Endpoint;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -61,6 +63,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub use self::file::{FileBody, FileLost, OpenFileError};
 
 use self::registry::Registry;
+use crate::operator::OperatorHub;
 
 /// How a master serves its links.
 #[derive(Clone, Debug)]
@@ -159,7 +162,7 @@ struct Shared {
     settings: LinkSettings,
     authority: Arc<Authority>,
     epoch: watch::Receiver<Epoch>,
-    overview: watch::Receiver<Arc<Overview>>,
+    operators: OperatorHub,
     inputs: mpsc::Sender<LinkInput>,
     registry: Registry,
     enrolments: Semaphore,
@@ -192,7 +195,7 @@ impl std::fmt::Debug for NodeLinks {
 
 impl NodeLinks {
     /// Starts serving. `epoch` is what nodes are told and commands carry; a change is announced to all nodes.
-    /// `overview` is what consoles are shown. Must be called inside a tokio runtime.
+    /// `operators` is what consoles are served from. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`LinkError`]; a port in use is [`LinkError::Bind`].
@@ -200,7 +203,7 @@ impl NodeLinks {
         settings: LinkSettings,
         authority: Arc<Authority>,
         epoch: watch::Receiver<Epoch>,
-        overview: watch::Receiver<Arc<Overview>>,
+        operators: OperatorHub,
         inputs: mpsc::Sender<LinkInput>,
     ) -> Result<Self, LinkError> {
         let address = settings.listen;
@@ -215,7 +218,7 @@ impl NodeLinks {
             settings,
             authority,
             epoch,
-            overview,
+            operators,
             inputs,
             registry: Registry::default(),
             enrolments: Semaphore::new(ENROLMENTS_MAX),

@@ -21,7 +21,7 @@ use common::wire::node::{Capacity, NodeFact, Role};
 use crate::config::Settings;
 use crate::control::lanes;
 use crate::control::report::LoadReporter;
-use crate::control::{Control, metrics};
+use crate::control::{Control, metrics, watching};
 use crate::node::{MediaNode, NodeError};
 use crate::tap::TapServer;
 
@@ -111,6 +111,9 @@ async fn serve(settings: &Settings) -> Result<(), AppError> {
     let (link, requests, taps) = start_link(settings, &control)?;
     drop(link_sender.send_replace(Some(link.clone())));
     let _lanes = Owned(task::spawn_endless("lanes", lanes::run(Arc::clone(&control), requests)));
+    let reported = link.clone();
+    let watched = watching::report(Arc::clone(&control), move |stats| reported.send_stats(stats));
+    let _watched = Owned(task::spawn_endless("watched", watched));
     let _load = Owned(task::spawn_endless("load", report_load(Arc::clone(&control), link.clone())));
     health.readiness().set(Ok(()));
     tracing::info!(node = %link.node(), workers = settings.media.workers, addresses = ?settings.media.addresses, "media node runs");

@@ -7,6 +7,7 @@
 //! - `moving`: endpoints that go to another node, or come from one.
 //! - `tapping`: what recorders may receive.
 //! - [`metrics`]: numbers for whoever watches.
+//! - [`watching`]: numbers of sessions that a console shows.
 //!
 //! Negotiation runs here, on the cold runtime; workers get finished specifications. The table is behind a lock
 //! rather than a task of its own: it is held for moments, never across an await, and lanes need its answer at once.
@@ -18,6 +19,7 @@ pub mod negotiation;
 pub mod report;
 pub mod table;
 mod tapping;
+pub mod watching;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ use tokio::sync::watch;
 use self::negotiation::{Negotiated, Negotiator, Opening};
 use self::report::FactSink;
 use self::table::{Admission, Endpoint, Table};
+use self::watching::Watches;
 use crate::cold::{ColdCounters, ColdHandle};
 use crate::config::MediaSettings;
 use crate::node::Worker;
@@ -61,6 +64,7 @@ pub struct Control {
     taps: TapCounters,
     /// End of a drain that the master ordered.
     drain_deadline: watch::Sender<Option<Instant>>,
+    watches: Watches,
 }
 
 impl std::fmt::Debug for Control {
@@ -83,6 +87,7 @@ impl Control {
         Self {
             table: Mutex::new(Table::new(workers.len())),
             turning: Mutex::new((Instant::now(), vec![0; workers.len()])),
+            watches: Watches::default(),
             workers,
             negotiator,
             cold,
@@ -191,6 +196,10 @@ impl Control {
             | ToNode::RecordingStop(_)
             | ToNode::RecordingDelete(_)
             | ToNode::FileOpen(_) => Err(NodeError::Unsupported),
+            ToNode::Watch(watch) => {
+                self.watches.watch(watch);
+                Ok(OpResult::Ok)
+            }
             // The link's business.
             ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::EventAck(_) => Ok(OpResult::Ok),
         };

@@ -17,6 +17,7 @@ mod ingress;
 mod keyframe;
 mod layer;
 mod leg;
+mod numbers;
 mod receiver;
 mod repair;
 mod saved;
@@ -34,6 +35,7 @@ use common::id::{ConnectionKey, EndpointKey, SessionKey, StreamKey};
 use common::limits::SLOTS_PER_ENDPOINT_MAX;
 use common::wire::node::{EndpointKind, MediaKind, Permit, SlotBind, SlotGap};
 
+pub use self::numbers::{LegCounters, SessionCounters, TrackCounters, TransportCounters};
 pub use self::saved::{SavedLeg, SavedMedia, SavedSource, TooManyAdoptions};
 pub use self::stats::{Dropped, EndpointSnapshot, EndpointStats, Snapshot, Totals, TrackSnapshot};
 pub use self::tap::{Look, LookWant, Seen, SeenCodec, SeenEncoding, SeenReport, SeenTrack};

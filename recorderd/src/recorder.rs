@@ -235,6 +235,7 @@ impl Recorder {
             | ToNode::SessionOpen(_)
             | ToNode::TapGrant(_)
             | ToNode::TapRevoke(_)
+            | ToNode::Watch(_)
             | ToNode::Welcome(_) => {
                 self.metrics.unsupported.inc();
                 tracing::debug!(%op, "a command is not supported");

@@ -65,12 +65,15 @@ use super::RandomError;
 use super::identity::{ClusterConfig, Identity, IdentityStore};
 use crate::exit::Exit;
 use crate::id::{BootId, Epoch, Generation, NodeKey, OpId, SessionKey};
-use crate::limits::{COMMANDS_WAITING_MAX, EVENTS_KEPT_MAX, RESULTS_KEPT_BYTES_MAX, RESULTS_KEPT_MAX};
+use crate::limits::{
+    COMMANDS_WAITING_MAX, EVENTS_KEPT_MAX, RESULTS_KEPT_BYTES_MAX, RESULTS_KEPT_MAX, STATS_WAITING_MAX,
+};
 use crate::telemetry::task::{self, Owned};
 use crate::wire::node::{
     Capacity, Done, EndpointAt, FromNode, Load, NodeError, NodeFact, OpResult, Role, ToNode, Unsupported,
 };
 use crate::wire::recording::RecordingAt;
+use crate::wire::statistics::SessionStats;
 use crate::wire::{DecodeError, Envelope, Message as _};
 
 /// What a link needs to know of its daemon.
@@ -303,6 +306,8 @@ struct Shared {
     events: Mutex<EventQueue>,
     events_changed: Notify,
     load: watch::Sender<Option<Load>>,
+    /// Numbers on their way; a link that is down or slow loses them.
+    stats: tokio::sync::broadcast::Sender<SessionStats>,
     turns: Box<dyn Fn() -> Vec<u64> + Send + Sync>,
     requests: mpsc::Sender<Request>,
     state: watch::Sender<LinkState>,
@@ -414,6 +419,7 @@ impl NodeLink {
             events: Mutex::new(EventQueue::new(EVENTS_KEPT_MAX)),
             events_changed: Notify::new(),
             load: watch::channel(None).0,
+            stats: tokio::sync::broadcast::channel(STATS_WAITING_MAX).0,
             turns: Box::new(turns),
             requests,
             state: watch::channel(LinkState::Connecting { why: "starting".to_owned() }).0,
@@ -484,6 +490,12 @@ impl NodeLink {
     /// Reports the load; called once a second.
     pub fn set_load(&self, load: Load) {
         drop(self.0.shared.load.send_replace(Some(load)));
+    }
+
+    /// Tells numbers of a watched session; lost when no master is connected.
+    pub fn send_stats(&self, stats: SessionStats) {
+        // Nobody listens while the link is down.
+        drop(self.0.shared.stats.send(stats));
     }
 
     /// Tells the master that this node ends, and ends the link.

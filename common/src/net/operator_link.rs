@@ -1,18 +1,30 @@
 //! Shell: owns a QUIC connection and its task.
 //!
-//! The console's side of `plenum-operator/1`: keeps a connection to a master and hands out the newest overview.
-//! What a console needs is one folder, made by `masterd operator add NAME --role ROLE --out DIR`: `operator.crt`,
-//! `operator.key` (for its owner only) and `ca.crt`.
+//! The console's side of `plenum-operator/1`: keeps a connection to a master, hands out what it says and takes what it
+//! shall be told. What a console needs is one folder, made by `masterd operator add NAME --role ROLE --out DIR`:
+//! `operator.crt`, `operator.key` (for its owner only) and `ca.crt`.
+//!
+//! Nothing is kept over cuts: after each [`OperatorLinkState::Up`] the console subscribes anew.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use common::net::operator_link::{Credentials, OperatorLink};
+//! use common::net::operator_link::{Credentials, OperatorEvent, OperatorLink, OperatorLinkState};
+//! use common::wire::operator::{Order, Subscribe, Topic, Window};
 //!
 //! let credentials = Credentials::read("operator-ada".as_ref())?;
-//! let link = OperatorLink::start("localhost:7443", credentials, "console 0.1.0");
-//! let mut view = link.view();
-//! view.wait_for(|view| view.overview.is_some()).await?;
-//! println!("{} nodes", view.borrow().overview.as_ref().map_or(0, |overview| overview.nodes.len()));
+//! let mut link = OperatorLink::start("localhost:7443", credentials, "console 0.1.0");
+//! while let Some(event) = link.next().await {
+//!     match event {
+//!         OperatorEvent::State(OperatorLinkState::Up { .. }) => {
+//!             let window = Window { first: 0, count: 50, from_end: false };
+//!             let (filter, order) = (String::new(), Order::default());
+//!             let topic = Topic::Nodes;
+//!             link.send(Subscribe { sub: 1, topic, filter, order, window, interval_ms: 1000, ext: Vec::new() }.into());
+//!         }
+//!         OperatorEvent::State(OperatorLinkState::Connecting { why }) => eprintln!("{why}"),
+//!         OperatorEvent::Message(message) => println!("{message:?}"),
+//!     }
+//! }
 //! # Ok(())
 //! # }
 //! ```
@@ -21,12 +33,12 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use quinn::{Connection, Endpoint};
+use quinn::{Connection, Endpoint, SendStream};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use super::ca::{Authority, AuthorityError};
@@ -39,10 +51,10 @@ use super::tls::{self, ClientCertificate};
 use super::{Backoff, MASTER_NAME, file, resolve};
 use crate::telemetry::chain;
 use crate::telemetry::task::{self, Owned};
-use crate::wire::Message as _;
 use crate::wire::operator::{
-    ALPN, OperatorHello, OperatorRole, OperatorWelcome, Overview, ToMaster, ToOperator, VERSIONS,
+    ALPN, OperatorHello, OperatorRole, OperatorWelcome, ToMaster, ToOperator, VERSIONS,
 };
+use crate::wire::{DecodeError, Message as _};
 
 /// Why there are no usable credentials.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +100,8 @@ pub struct Credentials {
     pub name: String,
     /// What the operator may do.
     pub role: OperatorRole,
+    /// When the certificate ends.
+    pub expires: SystemTime,
     authority: CertificateDer<'static>,
     shown: ClientCertificate,
 }
@@ -144,7 +158,7 @@ impl Credentials {
             return Err(CredentialsError::Expired { path: dir.join("operator.crt") });
         }
         let shown = ClientCertificate { chain: vec![leaf, authority.clone()], key };
-        Ok(Self { cluster: says.cluster, name, role, authority, shown })
+        Ok(Self { cluster: says.cluster, name, role, expires: says.not_after, authority, shown })
     }
 }
 
@@ -165,20 +179,26 @@ pub enum OperatorLinkState {
     },
 }
 
-/// What a console knows.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// State of the link.
-    pub state: OperatorLinkState,
-    /// The newest overview, with when it arrived; it stays when the link is lost.
-    pub overview: Option<Arc<Overview>>,
-    /// When it arrived.
-    pub received: Option<Instant>,
+/// What a link tells the console.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OperatorEvent {
+    /// The link changed.
+    State(OperatorLinkState),
+    /// The master says something.
+    Message(ToOperator),
 }
+
+/// Events that may wait for the console. Beyond that the link waits, and the master sends less.
+const EVENTS_WAITING_MAX: usize = 64;
+
+/// Messages that may wait for the link; a desktop has some ten windows.
+const MESSAGES_WAITING_MAX: usize = 1024;
 
 /// A console's link; it ends when this is dropped.
 pub struct OperatorLink {
-    view: watch::Receiver<View>,
+    events: mpsc::Receiver<OperatorEvent>,
+    messages: mpsc::Sender<ToMaster>,
+    retry: Arc<Notify>,
     _dialer: Owned<()>,
 }
 
@@ -192,17 +212,38 @@ impl OperatorLink {
     /// Starts dialling `master` (`host` or `host:port`) and keeps at it.
     #[must_use]
     pub fn start(master: &str, credentials: Credentials, program: &str) -> Self {
-        let state = OperatorLinkState::Connecting { why: String::new() };
-        let (sender, view) = watch::channel(View { state, overview: None, received: None });
-        let dialer =
-            Dialer { master: master.to_owned(), credentials, program: program.to_owned(), view: sender };
-        Self { view, _dialer: Owned(task::spawn("operator-link", dialer.run())) }
+        let (events, from_link) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (messages, to_link) = mpsc::channel(MESSAGES_WAITING_MAX);
+        let retry = Arc::new(Notify::new());
+        let dialer = Dialer {
+            master: master.to_owned(),
+            credentials,
+            program: program.to_owned(),
+            events,
+            messages: to_link,
+            retry: Arc::clone(&retry),
+        };
+        Self {
+            events: from_link,
+            messages,
+            retry,
+            _dialer: Owned(task::spawn("operator-link", dialer.run())),
+        }
     }
 
-    /// The newest state, and its changes.
-    #[must_use]
-    pub fn view(&self) -> watch::Receiver<View> {
-        self.view.clone()
+    /// What happens next; none never comes before the link is dropped. Cancel safe.
+    pub async fn next(&mut self) -> Option<OperatorEvent> {
+        self.events.recv().await
+    }
+
+    /// Tells the master something. What is told while the link is down is dropped: false when that is certain.
+    pub fn send(&self, message: ToMaster) -> bool {
+        self.messages.try_send(message).is_ok()
+    }
+
+    /// Dials at once instead of when the waiting time is over.
+    pub fn retry(&self) {
+        self.retry.notify_one();
     }
 }
 
@@ -210,21 +251,34 @@ struct Dialer {
     master: String,
     credentials: Credentials,
     program: String,
-    view: watch::Sender<View>,
+    events: mpsc::Sender<OperatorEvent>,
+    messages: mpsc::Receiver<ToMaster>,
+    retry: Arc<Notify>,
 }
 
 impl Dialer {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut backoff = Backoff::of_links();
         loop {
             let why = self.attempt(&mut backoff).await;
-            self.view.send_modify(|view| view.state = OperatorLinkState::Connecting { why });
-            tokio::time::sleep(backoff.next_wait()).await;
+            let state = OperatorLinkState::Connecting { why };
+            if self.events.send(OperatorEvent::State(state)).await.is_err() {
+                return;
+            }
+            // Both arms are cancel safe.
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = self.retry.notified() => {}
+            }
         }
     }
 
     /// Tries each address of the master and stays as long as the link lasts; says why it ended.
-    async fn attempt(&self, backoff: &mut Backoff) -> String {
+    async fn attempt(&mut self, backoff: &mut Backoff) -> String {
+        if self.credentials.expires <= SystemTime::now() {
+            return "the operator's certificate has expired: ask for a new one (`masterd operator add`)"
+                .to_owned();
+        }
         let addresses = match resolve(&self.master).await {
             Ok(addresses) => addresses,
             Err(error) => return format!("cannot resolve {}: {error}", self.master),
@@ -232,11 +286,11 @@ impl Dialer {
         let mut why = format!("{} has no address", self.master);
         for address in addresses {
             match self.connect(address).await {
-                Ok((connection, reader, welcome)) => {
+                Ok((connection, stream, welcome)) => {
                     backoff.reset();
-                    let state = OperatorLinkState::Up { master: address, welcome };
-                    self.view.send_modify(|view| view.state = state);
-                    return self.receive(&connection, reader).await;
+                    return self
+                        .serve(&connection, stream, OperatorLinkState::Up { master: address, welcome })
+                        .await;
                 }
                 Err(error) => why = error,
             }
@@ -244,10 +298,7 @@ impl Dialer {
         why
     }
 
-    async fn connect(
-        &self,
-        address: SocketAddr,
-    ) -> Result<(Connection, FrameReader, OperatorWelcome), String> {
+    async fn connect(&self, address: SocketAddr) -> Result<(Connection, Stream, OperatorWelcome), String> {
         let local: SocketAddr = if address.is_ipv4() {
             (Ipv4Addr::UNSPECIFIED, 0).into()
         } else {
@@ -266,36 +317,69 @@ impl Dialer {
             .map_err(|_elapsed| format!("no answer from {address}"))?
             .map_err(|error| end_of(&error))?;
         let greeted = timeout(HANDSHAKE_TIMEOUT, greet(&connection, &self.program)).await;
-        let (reader, welcome) =
+        let (stream, welcome) =
             greeted.map_err(|_elapsed| format!("{address} does not answer the greeting"))??;
-        Ok((connection, reader, welcome))
+        Ok((connection, stream, welcome))
     }
 
-    async fn receive(&self, connection: &Connection, mut reader: FrameReader) -> String {
-        loop {
-            let envelope = match reader.next().await {
-                Ok(Some(envelope)) => envelope,
-                Ok(None) => return end_of(&connection.closed().await),
-                Err(error) => return end_of_stream(connection, &error),
-            };
-            match ToOperator::decode(envelope.kind, &envelope.body) {
-                Ok(ToOperator::Overview(overview)) => self.view.send_modify(|view| {
-                    view.overview = Some(Arc::new(overview));
-                    view.received = Some(Instant::now());
-                }),
-                // A newer master may tell more than this console knows.
-                Ok(ToOperator::OperatorWelcome(_)) | Err(crate::wire::DecodeError::UnknownKind { .. }) => {}
-                Err(error) => {
-                    let why = chain(&error).to_string();
-                    CloseCode::Protocol.close(connection, &why);
-                    return why;
+    /// Passes messages both ways until the link ends; says why it did.
+    async fn serve(&mut self, connection: &Connection, stream: Stream, up: OperatorLinkState) -> String {
+        // What was told while the link was down is not meant for this one.
+        while self.messages.try_recv().is_ok() {}
+        if self.events.send(OperatorEvent::State(up)).await.is_err() {
+            return String::new();
+        }
+        let (mut send, reader) = stream;
+        let (events, messages) = (&self.events, &mut self.messages);
+        let write = async {
+            while let Some(message) = messages.recv().await {
+                if let Err(error) = frames::send(&mut send, &message).await {
+                    return end_of_stream(connection, &error);
                 }
+            }
+            // The console has let go of the link.
+            std::future::pending().await
+        };
+        // Reading goes on while writing waits for credit, so that both ends cannot wait for each other.
+        tokio::select! {
+            why = receive(connection, reader, events) => why,
+            why = write => why,
+        }
+    }
+}
+
+/// Both halves of the one stream.
+type Stream = (SendStream, FrameReader);
+
+async fn receive(
+    connection: &Connection,
+    mut reader: FrameReader,
+    events: &mpsc::Sender<OperatorEvent>,
+) -> String {
+    loop {
+        let envelope = match reader.next().await {
+            Ok(Some(envelope)) => envelope,
+            Ok(None) => return end_of(&connection.closed().await),
+            Err(error) => return end_of_stream(connection, &error),
+        };
+        match ToOperator::decode(envelope.kind, &envelope.body) {
+            Ok(message) => {
+                if events.send(OperatorEvent::Message(message)).await.is_err() {
+                    return String::new();
+                }
+            }
+            // A newer master may tell more than this console knows.
+            Err(DecodeError::UnknownKind { .. }) => {}
+            Err(error) => {
+                let why = chain(&error).to_string();
+                CloseCode::Protocol.close(connection, &why);
+                return why;
             }
         }
     }
 }
 
-async fn greet(connection: &Connection, program: &str) -> Result<(FrameReader, OperatorWelcome), String> {
+async fn greet(connection: &Connection, program: &str) -> Result<(Stream, OperatorWelcome), String> {
     let (mut send, receive) = connection.open_bi().await.map_err(|error| end_of(&error))?;
     let hello = OperatorHello { versions: VERSIONS, program: program.to_owned(), ext: Vec::new() };
     let sent = frames::send(&mut send, &ToMaster::from(hello)).await;
@@ -303,8 +387,10 @@ async fn greet(connection: &Connection, program: &str) -> Result<(FrameReader, O
     let mut reader = FrameReader::new(receive);
     match reader.next().await {
         Ok(Some(first)) => match ToOperator::decode(first.kind, &first.body) {
-            Ok(ToOperator::OperatorWelcome(welcome)) => Ok((reader, welcome)),
-            Ok(ToOperator::Overview(_)) => Err("the master's first message is not a welcome".to_owned()),
+            Ok(ToOperator::OperatorWelcome(welcome)) => Ok(((send, reader), welcome)),
+            Ok(ToOperator::Delta(_) | ToOperator::Operation(_) | ToOperator::Page(_)) => {
+                Err("the master's first message is not a welcome".to_owned())
+            }
             Err(error) => Err(chain(&error).to_string()),
         },
         Ok(None) => Err(end_of(&connection.closed().await)),

@@ -7,7 +7,7 @@
 //! - one unidirectional event stream: [`NodeEvent`]s in sequence, acknowledged by [`EventAck`] on the control stream;
 //! - bidirectional streams that the master opens to a recorder: one file each, asked for by a
 //!   [`FileOpen`], answered by a [`FileHead`](super::recording::FileHead) frame of kind 109 and the bytes;
-//! - datagrams: [`Heartbeat`] and [`Load`], newest wins.
+//! - datagrams: [`Heartbeat`], [`Load`] and, while it is watched, [`SessionStats`], newest wins.
 //!
 //! A command carries the master's epoch and an operation id in its envelope. A lower epoch is answered with
 //! [`NodeError::StaleEpoch`], a lower generation with [`NodeError::StaleGeneration`], a repeated operation with its
@@ -19,6 +19,7 @@ use super::recording::{
     FileHead, FileOpen, RecordingAt, RecordingDelete, RecordingReport, RecordingRoster, RecordingStart,
     RecordingStop, TapGrant, TapRevoke,
 };
+use super::statistics::{SessionStats, Watch};
 use super::{Extensions, messages};
 use crate::id::{BootId, ConnectionKey, EndpointKey, Epoch, Generation, NodeKey, SessionKey, StreamKey};
 
@@ -35,6 +36,7 @@ messages! {
         2 => NewEpoch,
         3 => Drain,
         4 => EventAck,
+        5 => Watch,
         10 => SessionOpen,
         11 => SessionClose,
         12 => EndpointOpen,
@@ -68,6 +70,7 @@ messages! {
         107 => Heartbeat,
         108 => Unsupported,
         109 => FileHead,
+        110 => SessionStats,
     }
 }
 

@@ -6,10 +6,9 @@ use proptest::prelude::*;
 
 use super::enroll::{EnrollRequest, FromAuthority, Granted, Refusal, Refused, ToAuthority};
 use super::node::*;
-use super::operator::{
-    NodeRow, OperatorHello, OperatorRole, OperatorWelcome, Overview, SessionRow, ToMaster, ToOperator,
-};
+use super::operator::*;
 use super::recording::*;
+use super::statistics::*;
 use super::{DecodeError, Envelope, Extensions, Message, frame};
 use crate::id::{
     BootId, ConnectionKey, EndpointKey, Epoch, Generation, NodeKey, OpId, RecordingKey, SessionKey, StreamKey,
@@ -43,6 +42,7 @@ fn to_node() -> Vec<ToNode> {
         NewEpoch { epoch: Epoch(10) }.into(),
         Drain { on: true, deadline_ms: 5_000 }.into(),
         EventAck { seq: u64::MAX }.into(),
+        Watch { session, for_ms: WATCH_MS_MAX }.into(),
         SessionOpen { session, generation, video_codec: Some(text()), ext: ext() }.into(),
         SessionClose { session }.into(),
         open(EndpointKind::Publish { stream: STREAM }, SdpRequest::Offer(text())).into(),
@@ -215,6 +215,16 @@ fn facts() -> Vec<NodeFact> {
     facts
 }
 
+fn stats() -> SessionStats {
+    let (session, stream, kind, endpoint) = (SESSION, STREAM, MediaKind::Video, ENDPOINT);
+    let track =
+        TrackStats { stream, kind, codec: text(), encodings: 3, rate_bps: u32::MAX, loss_permille: 1000 };
+    let leg = LegStats { endpoint, stream, kind, encoding: Some(2), rate_bps: 1, loss_permille: 2 };
+    let transport =
+        TransportStats { endpoint, rtt_us: 1, estimate_bps: 2, egress_bps: 3, ingress_bps: u64::MAX };
+    SessionStats { session, tracks: vec![track], legs: vec![leg], transports: vec![transport] }
+}
+
 fn from_node() -> Vec<FromNode> {
     let endpoint = EndpointAt {
         session: SESSION,
@@ -239,6 +249,7 @@ fn from_node() -> Vec<FromNode> {
     let mut messages: Vec<FromNode> = vec![
         hello.into(),
         LaneOpen { lane: 15 }.into(),
+        stats().into(),
         Inventory {
             sessions: vec![(SESSION, GENERATION)],
             endpoints: vec![endpoint],
@@ -260,47 +271,180 @@ fn from_node() -> Vec<FromNode> {
 }
 
 fn to_master() -> Vec<ToMaster> {
-    vec![OperatorHello { versions: (1, 1), program: text(), ext: ext() }.into()]
+    let order = Order { field: text(), descending: true };
+    let window = Window { first: 1, count: 2, from_end: true };
+    let subscribe = |topic| Subscribe {
+        sub: 1,
+        topic,
+        filter: text(),
+        order: order.clone(),
+        window,
+        interval_ms: 1000,
+        ext: ext(),
+    };
+    let operate =
+        |verb| Operate { op: u64::MAX, verb, expected: Some(3), dry_run: true, reason: text(), ext: ext() };
+    let topics = [
+        Topic::Head,
+        Topic::Nodes,
+        Topic::Node(NODE),
+        Topic::Sessions,
+        Topic::Session(SESSION),
+        Topic::Recordings,
+        Topic::Events,
+        Topic::Decisions(Some(text())),
+    ];
+    let verbs = [
+        Verb::NodeDrain { node: text() },
+        Verb::NodeUndrain { node: text() },
+        Verb::NodeRemove { node: text() },
+        Verb::SessionClose { session: text() },
+        Verb::ConnectionEvict { session: text(), connection: text() },
+        Verb::StreamUnpublish { session: text(), stream: text() },
+        Verb::RecordingStart { session: text(), individual: true },
+        Verb::RecordingStop { recording: text() },
+        Verb::RecordingDelete { recording: text() },
+    ];
+    let mut messages: Vec<ToMaster> = topics.map(|topic| subscribe(topic).into()).into();
+    messages.extend(verbs.map(|verb| operate(verb).into()));
+    messages.push(OperatorHello { versions: (1, 1), program: text(), ext: ext() }.into());
+    messages.push(Adjust { sub: 1, filter: text(), order, window }.into());
+    messages.push(Unsubscribe { sub: 1 }.into());
+    messages.push(Ack { sub: 1, seq: 2 }.into());
+    messages.push(Recall { op: 3 }.into());
+    messages.push(Query { id: 1, filter: text(), before: 2, since_ms: 3, limit: 4 }.into());
+    messages
 }
 
-fn to_operator() -> Vec<ToOperator> {
-    let node = NodeRow {
+fn session_row() -> SessionRow {
+    SessionRow {
+        session: SESSION,
+        name: text(),
+        node: Some(NODE),
+        node_name: text(),
+        node_lost: true,
+        connections: 2,
+        streams: 3,
+        recordings: 1,
+        created_at_ms: 4,
+        ext: ext(),
+    }
+}
+
+fn node_row() -> NodeRow {
+    NodeRow {
         node: NODE,
         name: text(),
         role: Role::Media,
         state: text(),
         address: text(),
+        connected: true,
         load: load(),
         load_age_ms: Some(1),
+        sessions: 2,
+        connections: 3,
+        history: vec![NodeSample { cpu_permille: 1, egress_kbps: 2, sessions: 3 }],
         ext: ext(),
-    };
-    let session = SessionRow {
-        session: SESSION,
+    }
+}
+
+fn event_row() -> EventRow {
+    let subject = EventSubject::Session(SESSION);
+    EventRow {
+        seq: 1,
+        at_ms: 2,
+        severity: Severity::Audit,
+        kind: text(),
+        subject,
         name: text(),
-        node: Some(NODE),
-        connections: 2,
-        streams: 3,
-        created_at_ms: 4,
+        text: text(),
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let head = HeadRow { history: vec![HeadSample::default()], ext: ext(), ..HeadRow::default() };
+    let detail = NodeDetail {
+        row: node_row(),
+        environment: text(),
+        program: text(),
+        launched_at_ms: 1,
+        connected_at_ms: Some(2),
+        disconnected_at_ms: None,
+        score_permille: 3,
+        reserved_permille: 4,
+        largest: vec![session_row()],
         ext: ext(),
     };
-    let overview = Overview {
-        at_ms: 1,
-        epoch: Epoch(2),
-        uptime_ms: 3,
-        nodes: vec![node],
-        sessions: vec![session],
-        sessions_total: 4,
-        connections_total: 5,
-        streams_total: 6,
+    let media = Media { rate_bps: 1, loss_permille: 2, encoding: Some(3), encodings: 3, measured: true };
+    let cells = vec![Cell::None, Cell::Own, Cell::Receives { audio: Some(media), video: None }, Cell::Failed];
+    let participant = ParticipantRow { connection: text(), cells, ..ParticipantRow::default() };
+    let stream = StreamRow { stream: text(), loss_permille: Some(1), ..StreamRow::default() };
+    let session = SessionDetail {
+        row: session_row(),
+        measured_age_ms: Some(1),
+        streams: vec![stream],
+        participants: vec![participant],
         ext: ext(),
     };
-    let welcome = |role| OperatorWelcome { version: 1, cluster: text(), role, program: text(), ext: ext() };
+    let verdict = Verdict { node: text(), score: Some(0.5), why: text() };
     vec![
-        overview.into(),
+        Row::Head(Box::new(head)),
+        Row::Node(Box::new(node_row())),
+        Row::NodeDetail(Box::new(detail)),
+        Row::Session(session_row()),
+        Row::SessionDetail(Box::new(session)),
+        Row::Recording(RecordingRow { recording: 1, id: text(), ext: ext(), ..RecordingRow::default() }),
+        Row::Event(event_row()),
+        Row::Decision(DecisionRow {
+            decision: 1,
+            at_ms: 2,
+            session: text(),
+            chosen: Some(text()),
+            verdicts: vec![verdict],
+        }),
+    ]
+}
+
+fn to_operator() -> Vec<ToOperator> {
+    let welcome =
+        |role| OperatorWelcome { version: 1, cluster: text(), role, program: text(), at_ms: 1, ext: ext() };
+    let delta = |keys| Delta {
+        sub: 1,
+        seq: 2,
+        at_ms: 3,
+        all: 4,
+        total: 5,
+        first: 6,
+        keys,
+        put: rows(),
+        error: text(),
+        ext: ext(),
+    };
+    let operation = |state| Operation { op: 1, state };
+    let impact = Impact { generation: 1, sessions: 2, lines: vec![text()], ..Impact::default() };
+    let refused = |kind| operation(OperationState::Refused { kind, why: text() });
+    let kinds = [
+        RefusedKind::Role,
+        RefusedKind::Missing,
+        RefusedKind::Changed,
+        RefusedKind::State,
+        RefusedKind::Unavailable,
+    ];
+    let mut messages: Vec<ToOperator> = vec![
         welcome(OperatorRole::Viewer).into(),
         welcome(OperatorRole::Operator).into(),
         welcome(OperatorRole::Admin).into(),
-    ]
+        delta(Keys::Same).into(),
+        delta(Keys::All(vec![1, u64::MAX])).into(),
+        delta(Keys::Slid { gone: 1, new: vec![2] }).into(),
+        operation(OperationState::Impact(impact)).into(),
+        operation(OperationState::Done { text: text() }).into(),
+        operation(OperationState::Running).into(),
+        operation(OperationState::Unknown).into(),
+        Page { id: 1, rows: vec![event_row()], more: true, error: text() }.into(),
+    ];
+    messages.extend(kinds.map(|kind| refused(kind).into()));
+    messages
 }
 
 fn to_authority() -> Vec<ToAuthority> {
@@ -356,10 +500,10 @@ pub(super) fn check_samples<M: Message + Debug + PartialEq>(samples: &[M], kinds
 
 #[test]
 fn every_message_survives_its_way_and_a_cut_one_is_refused() {
-    check_samples(&to_node(), 22);
-    check_samples(&from_node(), 9);
-    check_samples(&to_master(), 1);
-    check_samples(&to_operator(), 2);
+    check_samples(&to_node(), 23);
+    check_samples(&from_node(), 10);
+    check_samples(&to_master(), 8);
+    check_samples(&to_operator(), 4);
     check_samples(&to_authority(), 1);
     check_samples(&from_authority(), 2);
 }

@@ -2,6 +2,8 @@
 //!
 //! Questions in the middle of the desktop. The harmless button has the focus at first.
 
+use common::wire::operator::Verb;
+
 use super::WindowId;
 use super::field::Field;
 use crate::event::{Key, KeyCode};
@@ -16,8 +18,14 @@ pub enum Purpose {
     Act {
         /// Which.
         action: Action,
-        /// On what.
+        /// On what, for humans.
         target: Clean,
+        /// The whole of it for the master.
+        verb: Verb,
+        /// Number of the dry run that tells what it affects.
+        asked: u64,
+        /// What it affects was told: version of the target.
+        generation: Option<u64>,
     },
     /// Closing the last window of a workspace.
     CloseLast(WindowId),
@@ -122,6 +130,11 @@ impl Dialog {
         if button == 0 {
             return Answer::No;
         }
+        if let Purpose::Act { generation: None, .. } = &self.purpose {
+            let why = "what it affects is not known";
+            self.error.get_or_insert_with(|| why.to_owned());
+            return Answer::Open;
+        }
         let missing = self.fields.iter().position(|field| {
             let text = field.field.text().trim();
             field.must.as_ref().map_or(text.is_empty(), |must| text != &**must)
@@ -146,7 +159,9 @@ mod tests {
 
     #[test]
     fn nothing_goes_on_without_the_name_and_by_a_stray_enter() {
-        let purpose = Purpose::Act { action: Action::Drain, target: Clean::new("m1") };
+        let verb = Verb::NodeDrain { node: "m1".to_owned() };
+        let target = Clean::new("m1");
+        let purpose = Purpose::Act { action: Action::Drain, target, verb, asked: 1, generation: Some(1) };
         let field = |must: Option<&str>| DialogField {
             label: "reason",
             field: Field::default(),

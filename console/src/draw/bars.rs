@@ -6,8 +6,7 @@ use ratatui::layout::Rect;
 
 use crate::event::Target;
 use crate::keys::{keys_of, shown};
-use crate::model::{Link, NodeState};
-use crate::observe::CPU_HIGH;
+use crate::model::Link;
 use crate::state::{Modal, State};
 use crate::store::Age;
 use crate::text;
@@ -86,7 +85,7 @@ fn link_parts(state: &State) -> Vec<(String, Role)> {
         parts.push((operator, Role::Menu));
     }
     if store.received.is_some() {
-        parts.push((format!("{}Z", text::clock(store.head.at_ms)), Role::Menu));
+        parts.push((format!("{}Z", text::clock(store.at_ms)), Role::Menu));
     }
     parts
 }
@@ -136,12 +135,9 @@ fn draw_workspaces(state: &State, canvas: &mut Canvas<'_>, y: u16) -> u16 {
 }
 
 /// Nodes that are down, and nodes that are near their limit or lose datagrams.
-fn trouble(state: &State) -> (usize, usize) {
-    let nodes = || state.store.nodes.iter().map(|entry| &entry.node);
-    let crit = nodes().filter(|node| matches!(node.state, NodeState::Lost | NodeState::Failed)).count();
-    let strained = |load: &common::wire::node::Load| load.cpu_permille >= CPU_HIGH || load.drops > 0;
-    let warn = nodes().filter(|node| node.state.is_up() && strained(&node.load)).count();
-    (crit, warn)
+const fn trouble(state: &State) -> (u32, u32) {
+    let head = &state.store.head;
+    (head.media.lost + head.recorders.lost, head.nodes_pressed)
 }
 
 /// What the keys do here.
@@ -183,7 +179,7 @@ const fn view_hints(kind: ViewKind) -> &'static [(Command, &'static str)] {
             &[(Command::Open, "open"), (Command::Metric, "measure"), (Command::Filter, "filter")]
         }
         ViewKind::Node => &[(Command::Open, "sessions"), (Command::ContextMenu, "actions")],
-        ViewKind::Nodes | ViewKind::Recorders | ViewKind::Sessions => &[
+        ViewKind::Nodes | ViewKind::Recorders | ViewKind::Recordings | ViewKind::Sessions => &[
             (Command::Open, "open"),
             (Command::Filter, "filter"),
             (Command::Sort, "sort"),

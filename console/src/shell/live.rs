@@ -1,26 +1,28 @@
 //! Shell: owns the task that keeps the link to a master.
 //!
-//! Turns what the operator link says into the console's messages. `plenum-operator/1` carries overviews and nothing
-//! else so far: what a window asks for beyond that is answered with the reason.
+//! Turns windows into subscriptions and what the operator link says into the console's messages. After each reconnect it
+//! subscribes anew; every delta is acknowledged when the console has taken it.
 
 use std::collections::BTreeMap;
 
-use common::net::operator_link::{OperatorLink, OperatorLinkState, View};
-use common::wire::node::Role;
-use common::wire::operator::{NodeRow, OperatorRole, OperatorWelcome, Overview as WireOverview, SessionRow};
-use tokio::sync::{mpsc, watch};
+use common::net::operator_link::{OperatorEvent, OperatorLink, OperatorLinkState};
+use common::wire::operator::{
+    Ack, Adjust, Delta, Operate as WireOperate, Operation, OperationState, OperatorRole, OperatorWelcome,
+    Recall, Subscribe, ToMaster, ToOperator, Unsubscribe,
+};
+use tokio::sync::mpsc;
 
 use super::source::{Request, Source};
 use crate::context::Context;
 use crate::desktop::WindowId;
-use crate::model::{Link, Message, Node, NodeState, Overview, Session, Topic, Welcome};
+use crate::model::{Link, Message, Operate, Operated, Wanted, Welcome};
 use crate::text::Clean;
 
 /// What the console calls itself.
 const PROGRAM: &str = concat!("console ", env!("CARGO_PKG_VERSION"));
 
-/// Said where a window asks for more than the link carries.
-const NOT_CARRIED: &str = "this master does not tell it: the operator protocol has no message for it yet";
+/// Least time between two deltas of one window.
+const INTERVAL_MS: u32 = 900;
 
 /// Starts the link to the masters of a context.
 #[must_use]
@@ -35,10 +37,9 @@ struct Live {
     /// Name of the operator by its certificate.
     operator: String,
     messages: mpsc::Sender<Message>,
-    wanted: BTreeMap<WindowId, Topic>,
-    told: Option<OperatorLinkState>,
-    /// When the overview that was passed on last had come.
-    passed: Option<std::time::Instant>,
+    wanted: BTreeMap<WindowId, (u32, Wanted)>,
+    windows: BTreeMap<u32, WindowId>,
+    last_sub: u32,
 }
 
 /// The console is gone.
@@ -52,8 +53,8 @@ impl Live {
             operator: String::new(),
             messages,
             wanted: BTreeMap::new(),
-            told: None,
-            passed: None,
+            windows: BTreeMap::new(),
+            last_sub: 0,
         }
     }
 
@@ -63,7 +64,7 @@ impl Live {
                 Ok(credentials) => {
                     self.operator.clone_from(&credentials.name);
                     let link = OperatorLink::start(&self.context.masters[self.master], credentials, PROGRAM);
-                    self.watch(link.view(), &mut requests).await
+                    self.follow(link, &mut requests).await
                 }
                 Err(error) => {
                     let why = common::telemetry::chain(&error).to_string();
@@ -82,33 +83,32 @@ impl Live {
     }
 
     /// Follows one link until another is to be tried.
-    async fn watch(
+    async fn follow(
         &mut self,
-        mut view: watch::Receiver<View>,
+        mut link: OperatorLink,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), Gone> {
         let address = self.context.masters[self.master].clone();
         self.send(Message::Link(Link::Connecting { address: Clean::new(&address) })).await?;
-        self.told = None;
         loop {
             // Both are cancel safe.
             tokio::select! {
                 request = requests.recv() => match request {
                     None => return Err(Gone),
+                    // Other files may lie there by now.
                     Some(Request::Retry) => return Ok(()),
-                    Some(request) => self.take(request).await?,
+                    Some(request) => self.take(request, Some(&link)).await?,
                 },
-                changed = view.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
+                event = link.next() => match event {
+                    None => return Ok(()),
+                    Some(event) => {
+                        let failed = self.pass_on(event, &link).await?;
+                        if failed && self.context.masters.len() > 1 {
+                            self.master = (self.master + 1) % self.context.masters.len();
+                            return Ok(());
+                        }
                     }
-                    let now = view.borrow_and_update().clone();
-                    let failed = self.pass_on(now).await?;
-                    if failed && self.context.masters.len() > 1 {
-                        self.master = (self.master + 1) % self.context.masters.len();
-                        return Ok(());
-                    }
-                }
+                },
             }
         }
     }
@@ -118,69 +118,115 @@ impl Live {
             match requests.recv().await {
                 None => return Err(Gone),
                 Some(Request::Retry) => return Ok(()),
-                Some(request) => self.take(request).await?,
+                Some(request) => self.take(request, None).await?,
             }
         }
     }
 
     /// Passes on what is new; true when the link is down.
-    async fn pass_on(&mut self, view: View) -> Result<bool, Gone> {
-        let down = matches!(&view.state, OperatorLinkState::Connecting { why } if !why.is_empty());
-        if self.told.as_ref() != Some(&view.state) {
-            if let Some(link) = self.link(&view.state) {
-                self.send(Message::Link(link)).await?;
-            }
-            self.told = Some(view.state);
-        }
-        if let (Some(overview), Some(received)) = (&view.overview, view.received)
-            && self.passed != Some(received)
-        {
-            self.passed = Some(received);
-            self.send(Message::Overview(Box::new(overview_of(overview)))).await?;
-        }
-        Ok(down)
-    }
-
-    fn link(&self, state: &OperatorLinkState) -> Option<Link> {
-        match state {
-            OperatorLinkState::Connecting { why } if why.is_empty() => None,
-            OperatorLinkState::Connecting { why } => {
+    async fn pass_on(&mut self, event: OperatorEvent, link: &OperatorLink) -> Result<bool, Gone> {
+        match event {
+            OperatorEvent::State(OperatorLinkState::Connecting { why }) => {
                 let why = format!("{}: {why}", self.context.masters[self.master]);
-                Some(Link::Down { why: Clean::new(&why), retry_ms: None })
+                let down = Link::Down { why: Clean::new(&why), retry_ms: None };
+                self.send(Message::Link(down)).await?;
+                return Ok(true);
             }
-            OperatorLinkState::Up { welcome, .. } => Some(Link::Up(welcome_of(welcome, &self.operator))),
+            OperatorEvent::State(OperatorLinkState::Up { welcome, .. }) => {
+                let up = Link::Up(welcome_of(&welcome, &self.operator));
+                for (window, (_, wanted)) in self.wanted.clone() {
+                    self.subscribe(window, wanted, Some(link));
+                }
+                self.send(Message::Link(up)).await?;
+            }
+            OperatorEvent::Message(ToOperator::Delta(delta)) => self.take_delta(delta, link).await?,
+            OperatorEvent::Message(ToOperator::Operation(Operation { op, state })) => {
+                self.send(Message::Operated { op, state: operated(state) }).await?;
+            }
+            OperatorEvent::Message(ToOperator::OperatorWelcome(_) | ToOperator::Page(_)) => {}
         }
+        Ok(false)
     }
 
-    async fn take(&mut self, request: Request) -> Result<(), Gone> {
+    async fn take_delta(&self, delta: Delta, link: &OperatorLink) -> Result<(), Gone> {
+        let (sub, seq) = (delta.sub, delta.seq);
+        // One of a window that was closed meanwhile, or that watches something else by now.
+        let Some(window) = self.windows.get(&sub).copied() else { return Ok(()) };
+        self.send(Message::Delta { window, delta: Box::new(delta) }).await?;
+        link.send(Ack { sub, seq }.into());
+        Ok(())
+    }
+
+    /// Each subscription has a number of its own, so that late deltas of an earlier one are told apart.
+    fn subscribe(&mut self, window: WindowId, wanted: Wanted, link: Option<&OperatorLink>) {
+        self.last_sub += 1;
+        let sub = self.last_sub;
+        if let Some((before, _)) = self.wanted.insert(window, (sub, wanted.clone())) {
+            self.windows.remove(&before);
+            tell(link, Unsubscribe { sub: before }.into());
+        }
+        self.windows.insert(sub, window);
+        let Wanted { topic, filter, order, window: part } = wanted;
+        let interval_ms = INTERVAL_MS;
+        tell(
+            link,
+            Subscribe { sub, topic, filter, order, window: part, interval_ms, ext: Vec::new() }.into(),
+        );
+    }
+
+    async fn take(&mut self, request: Request, link: Option<&OperatorLink>) -> Result<(), Gone> {
         match request {
-            Request::Operate(operate) => {
-                let result = Err(Clean::new("the operator protocol carries no operations yet"));
-                self.send(Message::Operated { op: operate.op, result }).await
-            }
-            Request::Retry => Ok(()),
-            Request::Subscribe(window, topic) => {
-                self.wanted.insert(window, topic);
-                let why = Clean::new(NOT_CARRIED);
-                match topic {
-                    Topic::Overview => Ok(()),
-                    Topic::Placement(session) => {
-                        self.send(Message::Placement { session, decisions: Err(why) }).await
-                    }
-                    Topic::Session(session) => {
-                        self.send(Message::Session { session, detail: Err(why) }).await
-                    }
+            Request::Adjust(window, wanted) => {
+                if let Some((sub, known)) = self.wanted.get_mut(&window) {
+                    known.clone_from(&wanted);
+                    let Wanted { filter, order, window, .. } = wanted;
+                    tell(link, Adjust { sub: *sub, filter, order, window }.into());
                 }
             }
+            Request::Operate(operate) => {
+                let op = operate.op;
+                if !tell(link, operate_of(operate).into()) {
+                    let state = Operated::Refused(Clean::new("the link is down"));
+                    self.send(Message::Operated { op, state }).await?;
+                }
+            }
+            Request::Recall(op) => drop(tell(link, Recall { op }.into())),
+            Request::Retry => {}
+            Request::Subscribe(window, wanted) => self.subscribe(window, wanted, link),
             Request::Unsubscribe(window) => {
-                self.wanted.remove(&window);
-                Ok(())
+                if let Some((sub, _)) = self.wanted.remove(&window) {
+                    self.windows.remove(&sub);
+                    tell(link, Unsubscribe { sub }.into());
+                }
             }
         }
+        Ok(())
     }
 
     async fn send(&self, message: Message) -> Result<(), Gone> {
         self.messages.send(message).await.map_err(|_closed| Gone)
+    }
+}
+
+fn tell(link: Option<&OperatorLink>, message: ToMaster) -> bool {
+    link.is_some_and(|link| link.send(message))
+}
+
+fn operate_of(operate: Operate) -> WireOperate {
+    let Operate { op, verb, expected, dry_run, reason } = operate;
+    WireOperate { op, verb, expected, dry_run, reason, ext: Vec::new() }
+}
+
+fn operated(state: OperationState) -> Operated {
+    match state {
+        OperationState::Impact(impact) => Operated::Impact {
+            generation: impact.generation,
+            lines: impact.lines.iter().map(|line| Clean::new(line)).collect(),
+        },
+        OperationState::Done { text } => Operated::Done(Clean::new(&text)),
+        OperationState::Refused { why, .. } => Operated::Refused(Clean::new(&why)),
+        OperationState::Running => Operated::Running,
+        OperationState::Unknown => Operated::Unknown,
     }
 }
 
@@ -189,87 +235,8 @@ fn welcome_of(welcome: &OperatorWelcome, operator: &str) -> Welcome {
         cluster: Clean::new(&welcome.cluster),
         program: Clean::new(&welcome.program),
         operator: Clean::new(&format!("{operator} ({})", welcome.role)),
-        may_act: welcome.role != OperatorRole::Viewer,
-        actions: Vec::new(),
+        may_act: welcome.role >= OperatorRole::Operator,
+        may_admin: welcome.role >= OperatorRole::Admin,
         still: false,
-    }
-}
-
-fn overview_of(overview: &WireOverview) -> Overview {
-    Overview {
-        at_ms: overview.at_ms,
-        epoch: overview.epoch.0,
-        uptime_ms: overview.uptime_ms,
-        nodes: overview.nodes.iter().map(node_of).collect(),
-        sessions: overview.sessions.iter().map(session_of).collect(),
-        sessions_total: overview.sessions_total,
-        connections_total: overview.connections_total,
-        streams_total: overview.streams_total,
-    }
-}
-
-fn node_of(row: &NodeRow) -> Node {
-    Node {
-        key: row.node,
-        name: Clean::new(&row.name),
-        recorder: row.role == Role::Recorder,
-        state: NodeState::parse(&row.state),
-        address: Clean::new(&row.address),
-        load: row.load.clone(),
-        load_age_ms: row.load_age_ms,
-    }
-}
-
-fn session_of(row: &SessionRow) -> Session {
-    Session {
-        key: row.session,
-        name: Clean::new(&row.name),
-        node: row.node,
-        connections: row.connections,
-        streams: row.streams,
-        created_at_ms: row.created_at_ms,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use common::id::{Epoch, NodeKey, SessionKey};
-
-    use super::*;
-
-    #[test]
-    fn what_the_wire_says_becomes_what_views_read() {
-        let wire = WireOverview {
-            at_ms: 7,
-            epoch: Epoch(3),
-            nodes: vec![NodeRow {
-                node: NodeKey(1),
-                name: "media_\u{1b}[2J".to_owned(),
-                role: Role::Recorder,
-                state: "waiting-idle-to-terminate".to_owned(),
-                address: "10.0.0.1:7".to_owned(),
-                load: common::wire::node::Load { cpu_permille: 412, ..Default::default() },
-                load_age_ms: None,
-                ext: vec![],
-            }],
-            sessions: vec![SessionRow {
-                session: SessionKey(9),
-                name: "room".to_owned(),
-                node: Some(NodeKey(1)),
-                connections: 2,
-                streams: 1,
-                created_at_ms: 5,
-                ext: vec![],
-            }],
-            sessions_total: 4,
-            ..WireOverview::default()
-        };
-        let overview = overview_of(&wire);
-        assert_eq!((overview.at_ms, overview.epoch, overview.sessions_total), (7, 3, 4));
-        let node = &overview.nodes[0];
-        assert_eq!((&*node.name, node.recorder, node.state), ("media_·[2J", true, NodeState::Draining));
-        assert_eq!((node.load.cpu_permille, node.load_age_ms), (412, None));
-        let session = &overview.sessions[0];
-        assert_eq!((&*session.name, session.node, session.connections), ("room", Some(NodeKey(1)), 2));
     }
 }

@@ -8,24 +8,28 @@ use tokio::sync::mpsc;
 
 use crate::desktop::WindowId;
 use crate::effect::Effect;
-use crate::model::{Message, Operate, Topic};
+use crate::model::{Message, Operate, Wanted};
 
 /// Messages that may wait for the console.
 const MESSAGES_MAX: usize = 16;
 
-/// Requests that may wait for a source: two for each window that can be open.
-const REQUESTS_MAX: usize = 128;
+/// Requests that may wait for a source: some for each window that can be open.
+const REQUESTS_MAX: usize = 512;
 
 /// From the console to a source.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
+    /// A window watches another part of the same.
+    Adjust(WindowId, Wanted),
     /// Do something.
     Operate(Operate),
+    /// Say how an operation went.
+    Recall(u64),
     /// Try the link now.
     Retry,
-    /// A window wants to be told about something, instead of what it wanted before.
-    Subscribe(WindowId, Topic),
-    /// A window no longer wants to be told.
+    /// A window watches something, instead of what it watched before.
+    Subscribe(WindowId, Wanted),
+    /// A window watches no longer.
     Unsubscribe(WindowId),
 }
 
@@ -57,19 +61,40 @@ impl Source {
     /// dropped: the source does not take any at all then.
     #[must_use]
     pub fn pass(&self, effect: Effect) -> Option<Effect> {
-        let request = match effect {
-            Effect::Operate(operate) => Request::Operate(operate),
-            Effect::Retry => Request::Retry,
-            Effect::Subscribe { window, topic } => Request::Subscribe(window, topic),
-            Effect::Unsubscribe { window } => Request::Unsubscribe(window),
-            other
-            @ (Effect::Copy(_) | Effect::Mouse(_) | Effect::Quit | Effect::Redraw | Effect::Suspend) => {
-                return Some(other);
+        match Request::of(effect) {
+            Ok(request) => {
+                self.ask(request);
+                None
             }
-        };
+            Err(effect) => Some(effect),
+        }
+    }
+
+    /// Asks for something.
+    pub fn ask(&self, request: Request) {
         if self.requests.try_send(request).is_err() {
             tracing::warn!("the source takes no requests");
         }
-        None
+    }
+}
+
+impl Request {
+    /// The request that an effect is.
+    ///
+    /// # Errors
+    /// The effect, when it is for somebody else.
+    pub fn of(effect: Effect) -> Result<Self, Effect> {
+        Ok(match effect {
+            Effect::Adjust { window, wanted } => Self::Adjust(window, wanted),
+            Effect::Operate(operate) => Self::Operate(operate),
+            Effect::Recall(op) => Self::Recall(op),
+            Effect::Retry => Self::Retry,
+            Effect::Subscribe { window, wanted } => Self::Subscribe(window, wanted),
+            Effect::Unsubscribe { window } => Self::Unsubscribe(window),
+            other
+            @ (Effect::Copy(_) | Effect::Mouse(_) | Effect::Quit | Effect::Redraw | Effect::Suspend) => {
+                return Err(other);
+            }
+        })
     }
 }

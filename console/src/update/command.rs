@@ -10,16 +10,21 @@ use crate::desktop::field::Field;
 use crate::desktop::tree::{Axis, Direction, neighbour};
 use crate::effect::Effect;
 use crate::model::Action;
+use crate::model::Operate;
 use crate::state::{Modal, State};
 use crate::text;
+use crate::text::Clean;
 use crate::theme::Role;
-use crate::update::{named, verb_of};
+use crate::update::named;
 use crate::verbs::Command;
 use crate::view::placement::PlacementView;
 use crate::view::{Line, View, ViewKind};
 
 /// Thousandths by which a key moves a border.
 const STEP: i16 = 40;
+
+/// Columns of what an operation affects.
+const IMPACT_WIDTH: u16 = 52;
 
 /// Carries a command out, or says why it is off.
 pub(super) fn run(state: &mut State, command: Command, effects: &mut Vec<Effect>) {
@@ -67,7 +72,7 @@ fn on_program(state: &mut State, command: Command, effects: &mut Vec<Effect>) ->
             state.toast(text, Role::Text);
         }
         Command::Workspace(index) => state.desktop.active = index.min(crate::desktop::WORKSPACES - 1),
-        Command::Act(action) => open_action(state, action),
+        Command::Act(action) => open_action(state, action, effects),
         _ => return false,
     }
     true
@@ -155,7 +160,7 @@ fn on_focused(state: &mut State, command: Command, focus: WindowId, area: Rect) 
 fn on_view(state: &mut State, command: Command, effects: &mut Vec<Effect>) -> bool {
     match command {
         Command::Open | Command::OpenFloat => {
-            let view = state.desktop.focused().and_then(|window| window.view.opened(&state.store));
+            let view = state.desktop.focused().and_then(|window| window.view.opened(&state.store, window.id));
             match (view, command) {
                 (Some(view), Command::Open) => {
                     if let Some(window) = state.desktop.focused_mut() {
@@ -167,7 +172,8 @@ fn on_view(state: &mut State, command: Command, effects: &mut Vec<Effect>) -> bo
             }
         }
         Command::Explain => {
-            let session = state.desktop.focused().and_then(|window| window.view.session(&state.store));
+            let session =
+                state.desktop.focused().and_then(|window| window.view.session(&state.store, window.id));
             if let Some(session) = session {
                 open(state, View::Placement(PlacementView::of(session)));
             }
@@ -208,9 +214,9 @@ pub(super) fn open(state: &mut State, view: View) {
 
 /// A new view; one of a single thing shows what is selected now.
 fn fresh(state: &State, kind: ViewKind) -> View {
-    let focused = state.desktop.focused().map(|window| &window.view);
-    let node = focused.and_then(|view| view.node(&state.store));
-    let session = focused.and_then(|view| view.session(&state.store));
+    let focused = state.desktop.focused();
+    let node = focused.and_then(|window| window.view.node(&state.store, window.id));
+    let session = focused.and_then(|window| window.view.session(&state.store, window.id));
     match (kind, node, session) {
         (ViewKind::Node, Some(node), _) => View::Node(crate::view::node::NodeView::of(node)),
         (ViewKind::Session, _, Some(session)) => {
@@ -287,14 +293,14 @@ fn step_out(state: &mut State) {
 }
 
 fn copy(state: &mut State, command: Command, effects: &mut Vec<Effect>) {
-    let Some(view) = state.desktop.focused().map(|window| &window.view) else { return };
-    let store = &state.store;
-    let session = view.session(store).and_then(|key| store.session(key));
-    let node = view.node(store).and_then(|key| store.node(key));
+    let Some(window) = state.desktop.focused() else { return };
+    let (view, store, id) = (&window.view, &state.store, window.id);
+    let session = view.session(store, id).and_then(|key| store.session(key));
+    let node = view.node(store, id).and_then(|key| store.node(key));
     let copied = match (session, node, command) {
         (Some(session), _, Command::CopyName) => Some(session.name.to_string()),
         (None, Some(entry), Command::CopyName) => Some(entry.node.name.to_string()),
-        (Some(session), ..) => Some(crate::output::session(store, session).to_string()),
+        (Some(session), ..) => Some(crate::output::session(session, store.at_ms).to_string()),
         (None, Some(entry), _) => Some(crate::output::node(entry).to_string()),
         (None, None, _) => None,
     };
@@ -337,12 +343,19 @@ fn context_commands(view: &View) -> Vec<Command> {
             Command::Metric,
             Command::Explain,
             Command::Act(Action::Evict),
+            Command::Act(Action::Unpublish),
+            Command::Act(Action::StartRecording),
             Command::Act(Action::CloseSession),
             Command::CopyName,
         ],
-        ViewKind::Placement | ViewKind::Sessions => {
-            &[Command::Explain, Command::Act(Action::CloseSession), Command::CopyName, Command::CopyRow]
-        }
+        ViewKind::Recordings => &[Command::Act(Action::StopRecording), Command::Act(Action::DeleteRecording)],
+        ViewKind::Placement | ViewKind::Sessions => &[
+            Command::Explain,
+            Command::Act(Action::StartRecording),
+            Command::Act(Action::CloseSession),
+            Command::CopyName,
+            Command::CopyRow,
+        ],
         ViewKind::Cluster | ViewKind::Events | ViewKind::Help | ViewKind::Trends => &[],
     };
     commands.extend(about);
@@ -353,72 +366,63 @@ fn context_commands(view: &View) -> Vec<Command> {
     commands
 }
 
-/// Opens the dialog of an operation: what it will affect, a reason, and for the harmful ones the name to type.
-fn open_action(state: &mut State, action: Action) {
-    let Some(target) = state.target_of(action) else { return };
+/// Opens the dialog of an operation and asks the master what it will affect: a reason, and for the harmful ones the name
+/// to type.
+fn open_action(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
+    let Some((verb, target)) = state.target_of(action) else { return };
     let cluster = state.store.welcome.as_ref().map(|welcome| named(&welcome.cluster)).unwrap_or_default();
-    let mut lines: Vec<Line> = vec![vec![
-        ("cluster  ".to_owned(), Role::Dialog),
-        (cluster, Role::DialogFrame),
-        (if state.settings.demo { "  (made up)" } else { "" }.to_owned(), Role::Dialog),
-    ]];
-    lines.extend(impact(state, action));
+    let lines: Vec<Line> = vec![
+        vec![
+            ("cluster  ".to_owned(), Role::Dialog),
+            (cluster, Role::DialogFrame),
+            (if state.settings.demo { "  (made up)" } else { "" }.to_owned(), Role::Dialog),
+        ],
+        vec![("affects  ".to_owned(), Role::Dialog), ("asking the master ...".to_owned(), Role::Dialog)],
+    ];
     let reason = DialogField { label: "reason", field: Field::default(), must: None };
     let name = DialogField { label: "type the name", field: Field::default(), must: Some(target.clone()) };
     let (title, fields, yes) = match action {
         Action::CloseSession => ("Close session", vec![reason], "Close it"),
+        Action::DeleteRecording => ("Delete recording", vec![reason], "Delete it"),
         Action::Drain => ("Drain", vec![reason, name], "Drain"),
         Action::Evict => ("End connection", vec![reason], "End it"),
         Action::RemoveNode => ("Remove", vec![reason, name], "Remove"),
+        Action::StartRecording => ("Record", vec![], "Record"),
+        Action::StopRecording => ("End recording", vec![reason], "End it"),
         Action::Undrain => ("Take back", vec![], "Take back"),
+        Action::Unpublish => ("End stream", vec![reason], "End it"),
     };
     let title = format!("{title} {target}?");
-    let dialog = Dialog::new(Purpose::Act { action, target }, title, lines, fields, yes);
+    let asked = next_op(state);
+    effects.push(Effect::Operate(Operate {
+        op: asked,
+        verb: verb.clone(),
+        expected: None,
+        dry_run: true,
+        reason: String::new(),
+    }));
+    let purpose = Purpose::Act { action, target, verb, asked, generation: None };
+    let dialog = Dialog::new(purpose, title, lines, fields, yes);
     state.modal = Some(Modal::Dialog(Box::new(dialog)));
 }
 
-/// What an operation will affect, as far as the console knows.
-fn impact(state: &State, action: Action) -> Vec<Line> {
-    let view = state.desktop.focused().map(|window| &window.view);
-    let store = &state.store;
-    let node = view.and_then(|view| view.node(store)).and_then(|key| store.node(key));
-    let session = view.and_then(|view| view.session(store)).and_then(|key| store.session(key));
-    let line = |text: String| vec![("affects  ".to_owned(), Role::Dialog), (text, Role::DialogWarn)];
-    match (action, node, session) {
-        (Action::Drain | Action::RemoveNode, Some(entry), _) => {
-            let sessions = store.sessions_on(entry.node.key).len();
-            let what =
-                if action == Action::Drain { "move to other nodes" } else { "lose their node at once" };
-            vec![
-                line(format!("{sessions} sessions, {} connections: they {what}", entry.connections)),
-                others(state, entry.node.key),
-            ]
+/// Puts what the master says of an operation into its dialog.
+pub(super) fn tell_impact(dialog: &mut Dialog, told: &[Clean], role: Role) {
+    dialog.lines.truncate(1);
+    for (index, line) in told.iter().enumerate() {
+        let label = if index == 0 { "affects  " } else { "         " };
+        for (part, text) in text::wrap(line, IMPACT_WIDTH).into_iter().enumerate() {
+            let label = if part == 0 { label } else { "         " };
+            let role = if index == 0 { role } else { Role::Dialog };
+            dialog.lines.push(vec![(label.to_owned(), Role::Dialog), (text, role)]);
         }
-        (Action::Undrain, ..) => vec![line("new sessions are placed there again".to_owned())],
-        (Action::CloseSession, _, Some(session)) => {
-            vec![line(format!("{} connections, {} streams end", session.connections, session.streams))]
-        }
-        (Action::Evict, ..) => vec![line("one participant is put out".to_owned())],
-        (Action::CloseSession | Action::Drain | Action::RemoveNode, ..) => vec![],
     }
 }
 
-/// What is left of the cluster without a node.
-fn others(state: &State, without: common::id::NodeKey) -> Line {
-    let running = state.store.nodes.iter().map(|entry| &entry.node).filter(|node| {
-        node.key != without && !node.recorder && node.state == crate::model::NodeState::Running
-    });
-    let loads: Vec<u32> = running.map(|node| u32::from(node.load.cpu_permille)).collect();
-    let count = u32::try_from(loads.len()).unwrap_or(u32::MAX);
-    let gone = state.store.node(without).map_or(0, |entry| u32::from(entry.node.load.cpu_permille));
-    let mut line = vec![("after    ".to_owned(), Role::Dialog)];
-    match (loads.iter().sum::<u32>() + gone).checked_div(count) {
-        None => line.push(("no other node is running".to_owned(), Role::DialogWarn)),
-        Some(mean) => {
-            line.push((format!("{count} nodes at {} % cpu on average", mean / 10), Role::Dialog));
-        }
-    }
-    line
+fn next_op(state: &mut State) -> u64 {
+    let op = state.next_op;
+    state.next_op += 1;
+    op
 }
 
 /// Goes on with a dialog.
@@ -426,23 +430,18 @@ pub(super) fn confirmed(state: &mut State, dialog: &Dialog, effects: &mut Vec<Ef
     match &dialog.purpose {
         Purpose::Quit => effects.push(Effect::Quit),
         Purpose::CloseLast(window) => state.desktop.close(*window),
-        Purpose::Act { action, target } => {
+        Purpose::Act { action, target, verb, generation, .. } => {
             // The world may have changed while the dialog was open.
             if let Some(why) = state.unavailable(Command::Act(*action)) {
-                state.toast(format!("{} {target}: {why}", verb_of(*action)), Role::Crit);
+                state.toast(format!("{} {target}: {why}", action.word()), Role::Crit);
                 return;
             }
-            let op = state.next_op;
-            state.next_op += 1;
+            let op = next_op(state);
             let reason = dialog.fields.first().map(|field| field.field.text().trim().to_owned());
             let reason = reason.unwrap_or_default();
             state.operations.insert(op, (*action, target.clone()));
-            effects.push(Effect::Operate(crate::model::Operate {
-                op,
-                action: *action,
-                target: target.clone(),
-                reason,
-            }));
+            let (verb, expected) = (verb.clone(), *generation);
+            effects.push(Effect::Operate(Operate { op, verb, expected, dry_run: false, reason }));
         }
     }
 }

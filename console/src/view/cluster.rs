@@ -3,7 +3,7 @@
 //! The cluster in a dozen figures.
 
 use super::{Facts, Line};
-use crate::model::{Link, NodeState};
+use crate::model::Link;
 use crate::store::Store;
 use crate::text;
 use crate::theme::Role;
@@ -24,7 +24,7 @@ pub fn lines(facts: &Facts<'_>) -> Vec<Line> {
     let head = &store.head;
     let mut lines = vec![master_line(facts), link_line(facts)];
     if store.received.is_none() {
-        lines.push(vec![label("cluster"), ("waiting for the first overview".to_owned(), Role::Dim)]);
+        lines.push(vec![label("cluster"), ("waiting for the master".to_owned(), Role::Dim)]);
         return lines;
     }
     lines.push(nodes_line(store));
@@ -33,9 +33,9 @@ pub fn lines(facts: &Facts<'_>) -> Vec<Line> {
         let (text, role) = trend(samples);
         vec![label(name), plain(format!("{:<12}", text::grouped(total))), (text, role)]
     };
-    lines.push(count("sessions", head.sessions_total, store.totals.sessions.samples()));
-    lines.push(count("conns", head.connections_total, store.totals.connections.samples()));
-    lines.push(count("streams", head.streams_total, store.totals.streams.samples()));
+    lines.push(count("sessions", head.sessions.into(), store.totals.sessions.samples()));
+    lines.push(count("conns", head.connections.into(), store.totals.connections.samples()));
+    lines.push(count("streams", head.streams.into(), store.totals.streams.samples()));
     let newest = |samples: &[u32]| samples.last().copied().unwrap_or(0);
     let rate = |samples: &[u32]| text::bitrate(u64::from(newest(samples)) * 1000);
     lines.push(vec![
@@ -45,6 +45,9 @@ pub fn lines(facts: &Facts<'_>) -> Vec<Line> {
         plain(rate(store.totals.ingress.samples())),
     ]);
     lines.push(cpu_line(store));
+    if head.recordings > 0 {
+        lines.push(vec![label("record"), (format!("{} under way", head.recordings), Role::Crit)]);
+    }
     let drops = newest(store.totals.drops.samples());
     let role = if drops > 0 { Role::Warn } else { Role::Text };
     lines.push(vec![label("drops"), (format!("{drops}/s"), role)]);
@@ -82,48 +85,37 @@ fn link_line(facts: &Facts<'_>) -> Line {
 }
 
 fn nodes_line(store: &Store) -> Line {
-    let count = |state: NodeState| {
-        store.nodes.iter().filter(|entry| !entry.node.recorder && entry.node.state == state).count()
-    };
-    let mut line = vec![label("nodes"), (format!("{} up", count(NodeState::Running)), Role::Ok)];
+    let media = &store.head.media;
+    let mut line = vec![label("nodes"), (format!("{} up", media.running), Role::Ok)];
     let others = [
-        (NodeState::Draining, "drain", Role::Warn),
-        (NodeState::Launching, "new", Role::Accent),
-        (NodeState::Lost, "LOST", Role::Crit),
-        (NodeState::Failed, "FAILED", Role::Crit),
+        (media.draining, "drain", Role::Warn),
+        (media.launching, "new", Role::Accent),
+        (media.lost, "LOST", Role::Crit),
     ];
-    for (state, word, role) in others {
-        let number = count(state);
+    for (number, word, role) in others {
         if number > 0 {
             line.push((format!("  {number} {word}"), role));
         }
     }
-    let recorders = store.nodes.iter().filter(|entry| entry.node.recorder).count();
-    if recorders > 0 {
-        line.push((format!("  {recorders} rec"), Role::Dim));
+    let recorders = &store.head.recorders;
+    if recorders.running + recorders.draining > 0 {
+        line.push((format!("  {} rec", recorders.running + recorders.draining), Role::Dim));
+    }
+    if recorders.lost > 0 {
+        line.push((format!("  {} rec LOST", recorders.lost), Role::Crit));
     }
     line
 }
 
 fn cpu_line(store: &Store) -> Line {
-    let newest = |samples: &[u32]| samples.last().copied().unwrap_or(0);
-    let (mean, max) = (newest(store.totals.cpu_mean.samples()), newest(store.totals.cpu_max.samples()));
-    let busiest = store
-        .nodes
-        .iter()
-        .filter(|entry| !entry.node.recorder && entry.node.state.is_up())
-        .max_by_key(|entry| entry.node.load.cpu_permille);
-    let mut line = vec![
+    let (mean, max) = (store.head.cpu_permille_mean.into(), store.head.cpu_permille_max.into());
+    vec![
         label("cpu"),
         ("mean ".to_owned(), Role::Dim),
         (format!("{} %", mean / 10), load_role(mean)),
         ("  max ".to_owned(), Role::Dim),
         (format!("{} %", max / 10), load_role(max)),
-    ];
-    if let Some(entry) = busiest {
-        line.push((format!("  {}", entry.node.name), Role::Dim));
-    }
-    line
+    ]
 }
 
 /// Change over the last minute: `+12/min`.

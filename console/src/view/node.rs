@@ -1,19 +1,21 @@
 //! Pure: no clock, no I/O, no async.
 //!
-//! One node: gauges, rates, its past, its largest sessions and what happened to it.
+//! One node: gauges, rates, its past, its largest sessions and since when it is there.
 
 use common::id::NodeKey;
+use common::wire::operator::NodeDetail;
 use ratatui::layout::Rect;
 
 use super::{Facts, Line, Scroll, draw_lines};
+use crate::desktop::WindowId;
 use crate::rows::{NodeRow, state_role};
-use crate::store::{History, NodeEntry, Subject};
-use crate::text;
+use crate::store::{History, NodeEntry};
+use crate::text::{self, Clean};
 use crate::theme::Role;
 use crate::widget::canvas::Canvas;
 use crate::widget::spark;
 
-/// Sessions and events that are listed.
+/// Sessions that are listed.
 const LISTED_MAX: usize = 12;
 
 /// One node.
@@ -41,7 +43,7 @@ impl NodeView {
     }
 
     pub(super) fn title(&self, facts: &Facts<'_>) -> String {
-        let name = self.entry(facts).map(|entry| entry.node.name.to_string());
+        let name = self.node.and_then(|key| facts.store.node(key)).map(|entry| entry.node.name.to_string());
         match name {
             Some(name) if self.follows => format!("Node {name}  (selected)"),
             Some(name) => format!("Node {name}"),
@@ -49,34 +51,44 @@ impl NodeView {
         }
     }
 
-    fn entry<'a>(&self, facts: &Facts<'a>) -> Option<&'a NodeEntry> {
-        facts.store.node(self.node?)
+    pub(super) fn settle(&mut self, facts: &Facts<'_>, window: WindowId, area: Rect) {
+        self.scroll.settle(self.lines(facts, window, area.width).len(), area.height);
     }
 
-    pub(super) fn settle(&mut self, facts: &Facts<'_>, area: Rect) {
-        self.scroll.settle(self.lines(facts, area.width).len(), area.height);
+    pub(super) fn draw(&self, facts: &Facts<'_>, canvas: &mut Canvas<'_>, area: Rect, window: WindowId) {
+        draw_lines(canvas, area, &self.lines(facts, window, area.width), self.scroll.offset);
     }
 
-    pub(super) fn draw(&self, facts: &Facts<'_>, canvas: &mut Canvas<'_>, area: Rect) {
-        draw_lines(canvas, area, &self.lines(facts, area.width), self.scroll.offset);
-    }
-
-    fn lines(&self, facts: &Facts<'_>, width: u16) -> Vec<Line> {
-        let Some(entry) = self.entry(facts) else {
-            let text = if self.node.is_some() { " this node is gone" } else { " no node is selected" };
-            return vec![vec![(text.to_owned(), Role::Dim)]];
+    fn lines(&self, facts: &Facts<'_>, window: WindowId, width: u16) -> Vec<Line> {
+        let note = |text: &str| vec![vec![(format!(" {text}"), Role::Dim)]];
+        let Some(key) = self.node else { return note("no node is selected") };
+        if let Some(why) = facts.store.error(window) {
+            return note(&why);
+        }
+        let (Some(entry), Some(detail)) = (facts.store.node(key), facts.store.node_detail(window)) else {
+            return note("asking ...");
         };
         let mut lines = state_lines(facts, entry);
+        lines.push(placement_line(detail));
         let bar = width.saturating_sub(40).clamp(10, 60);
         lines.push(gauge_line(facts, "cpu", entry.node.load.cpu_permille.into(), bar));
         lines.push(gauge_line(facts, "busiest", entry.node.load.worker_permille_max.into(), bar));
         lines.push(history_line(facts, "cpu 5 min", &entry.cpu, Some(1000), width));
         lines.push(history_line(facts, "egress", &entry.egress, None, width));
         lines.push(history_line(facts, "sessions", &entry.sessions, None, width));
-        lines.extend(session_lines(facts, entry));
-        lines.extend(event_lines(facts, entry));
+        lines.extend(session_lines(facts, detail));
+        lines.extend(life_lines(detail));
         lines
     }
+}
+
+/// What placement thinks of the node.
+fn placement_line(detail: &NodeDetail) -> Line {
+    let mut line = Line::new();
+    line.extend(pair("placement score", &format!("{} %", detail.score_permille / 10)));
+    line.extend(pair("reserved", &format!("{} %", detail.reserved_permille / 10)));
+    line.extend(pair("program", &Clean::new(&detail.program)));
+    line
 }
 
 fn pair(name: &str, value: &str) -> [(String, Role); 2] {
@@ -95,7 +107,7 @@ fn state_lines(facts: &Facts<'_>, entry: &NodeEntry) -> Vec<Line> {
     first.extend(pair("report", &report));
     first.extend(pair("key", &node.key.to_string()));
     let mut counts = Line::new();
-    counts.extend(pair("sessions", &load.sessions.to_string()));
+    counts.extend(pair("sessions", &node.sessions.to_string()));
     counts.extend(pair("connections", &text::grouped(entry.connections)));
     counts.extend(pair("endpoints", &text::grouped(load.endpoints.into())));
     counts.extend(pair("streams", &text::grouped(load.streams.into())));
@@ -132,32 +144,31 @@ fn history_line(facts: &Facts<'_>, name: &str, history: &History, full: Option<u
     vec![(format!(" {name:<10}"), Role::Dim), (bars, Role::Level(1))]
 }
 
-fn session_lines(facts: &Facts<'_>, entry: &NodeEntry) -> Vec<Line> {
-    let sessions = facts.store.sessions_on(entry.node.key);
-    let head = format!(" LARGEST SESSIONS ({} here)", sessions.len());
+fn session_lines(facts: &Facts<'_>, detail: &NodeDetail) -> Vec<Line> {
+    let head = format!(" LARGEST SESSIONS ({} here)", detail.row.sessions);
     let mut lines = vec![vec![(head, Role::Head)]];
-    for session in sessions.iter().take(LISTED_MAX) {
+    for session in detail.largest.iter().take(LISTED_MAX) {
+        let name = Clean::new(&session.name);
         lines.push(vec![
-            (format!("   {:<28} ", text::fit(&session.name, 28, facts.theme.cut())), Role::Text),
+            (format!("   {:<28} ", text::fit(&name, 28, facts.theme.cut())), Role::Text),
             (format!("{:>5} conn {:>5} streams", session.connections, session.streams), Role::Dim),
         ]);
     }
     lines
 }
 
-fn event_lines(facts: &Facts<'_>, entry: &NodeEntry) -> Vec<Line> {
-    let about = Subject::Node(entry.node.key);
-    let events = facts.store.log.iter().rev().filter(|event| event.subject == about).take(LISTED_MAX);
-    let mut lines = vec![vec![(" WHAT HAPPENED".to_owned(), Role::Head)]];
-    for event in events {
-        lines.push(vec![
-            (format!("   {} ", text::clock(event.at_ms)), Role::Dim),
-            (format!("{:<16} ", event.kind), Role::Text),
-            (event.text.clone(), Role::Dim),
-        ]);
-    }
-    if lines.len() == 1 {
-        lines.push(vec![("   nothing since the console started".to_owned(), Role::Dim)]);
+/// Since when it is what it is.
+fn life_lines(detail: &NodeDetail) -> Vec<Line> {
+    let mut lines = vec![vec![(" LIFE".to_owned(), Role::Head)]];
+    let times = [
+        ("first seen", Some(detail.launched_at_ms)),
+        ("connected", detail.connected_at_ms),
+        ("cut off", detail.disconnected_at_ms),
+    ];
+    for (what, at) in times {
+        if let Some(at) = at {
+            lines.push(vec![(format!("   {what:<12}"), Role::Dim), (text::rfc3339(at), Role::Text)]);
+        }
     }
     lines
 }

@@ -3,20 +3,24 @@
 //! One session: who gets what of whom as a matrix of participants and streams, or the participants as a list.
 
 use common::id::SessionKey;
+use common::wire::operator::{Cell, Media, Topic, Window};
 use ratatui::layout::Rect;
 
 use super::{Facts, Motion, motion};
 use crate::desktop::WindowId;
 use crate::event::Target;
-use crate::model::{Cell, Participant, SessionDetail, Stream, Topic};
-use crate::store::{Detail, Store};
+use crate::model::{Participant, SessionDetail, Stream, Wanted};
+use crate::store::Store;
 use crate::text::{self, Clean};
 use crate::theme::Role;
 use crate::verbs::Command;
 use crate::widget::canvas::{Align, Canvas};
 
 /// Loss above which a cell is marked, permille.
-const LOSS_MARK: u32 = 20;
+const LOSS_MARK: u16 = 20;
+
+/// Participants that are asked for at least.
+const PARTICIPANTS_MIN: usize = 16;
 
 /// Cells of one column of the matrix with the blank after it.
 const CELL_WIDTH: u16 = 7;
@@ -41,6 +45,8 @@ pub struct SessionView {
     top: usize,
     first: usize,
     height: usize,
+    /// Place of the first participant that was asked for.
+    base: usize,
     participants: usize,
     streams: usize,
 }
@@ -58,6 +64,7 @@ impl SessionView {
             top: 0,
             first: 0,
             height: 1,
+            base: 0,
             participants: 0,
             streams: 0,
         }
@@ -80,11 +87,7 @@ impl SessionView {
     }
 
     pub(super) fn remark(&self, facts: &Facts<'_>) -> String {
-        let node = self
-            .session
-            .and_then(|key| facts.store.session(key)?.node)
-            .and_then(|key| facts.store.node(key))
-            .map(|entry| entry.node.name.to_string());
+        let node = self.session.and_then(|key| facts.store.session(key)).map(|it| it.node_name.to_string());
         let mut remark = node.unwrap_or_default();
         if self.participants > 0 {
             remark = format!("{remark}  {} part  {} streams", self.participants, self.streams);
@@ -92,28 +95,30 @@ impl SessionView {
         remark
     }
 
-    fn detail<'a>(&self, store: &'a Store) -> Option<Result<&'a SessionDetail, &'a Clean>> {
-        match store.detail(Topic::Session(self.session?))?.1 {
-            Detail::Session(detail) => Some(detail.as_deref()),
-            Detail::Placement(_) => None,
-        }
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let count = number(self.height.max(PARTICIPANTS_MIN) * 2);
+        let window = Window { first: number(self.base), count, from_end: false };
+        self.session.map(|session| Wanted { window, ..Wanted::one(Topic::Session(session)) })
     }
 
-    pub(super) fn settle(&mut self, facts: &Facts<'_>, area: Rect) {
-        let (participants, streams) = match self.detail(facts.store) {
-            Some(Ok(detail)) => (detail.participants.len(), detail.streams.len()),
-            Some(Err(_)) | None => (0, 0),
+    pub(super) fn settle(&mut self, facts: &Facts<'_>, window: WindowId, area: Rect) {
+        let (participants, streams) = match facts.store.session_detail(window) {
+            Some(detail) => (detail.connections.max(detail.participants.len()), detail.streams.len()),
+            None => (0, 0),
         };
         (self.participants, self.streams) = (participants, streams);
         self.row = self.row.min(participants.saturating_sub(1));
         self.column = self.column.min(streams.saturating_sub(1));
         let head = if self.listing { 1 } else { HEAD_ROWS };
-        // The legend takes the last row of the matrix.
-        let foot = u16::from(!self.listing);
+        // The selected cell in words and the legend take the last rows of the matrix.
+        let foot = if self.listing { 0 } else { 2 };
         self.height = usize::from(area.height.saturating_sub(head + foot)).max(1);
         let wide = usize::from(area.width.saturating_sub(NAME_WIDTH) / CELL_WIDTH).max(1);
-        self.top = window(self.top, self.row, self.height, participants);
-        self.first = window(self.first, self.column, wide, streams);
+        self.top = shown_from(self.top, self.row, self.height, participants);
+        self.first = shown_from(self.first, self.column, wide, streams);
+        let page = self.height.max(PARTICIPANTS_MIN);
+        self.base = self.top / page * page;
     }
 
     pub(super) fn handle(&mut self, command: Command) -> bool {
@@ -138,9 +143,19 @@ impl SessionView {
         self.row = (self.top + row).min(self.participants.saturating_sub(1));
     }
 
-    pub(super) fn connection(&self, store: &Store) -> Option<Clean> {
-        let detail = self.detail(store)?.ok()?;
-        detail.participants.get(self.row).map(|participant| participant.connection.clone())
+    /// The selected participant, if it has come.
+    fn selected<'a>(&self, detail: &'a SessionDetail) -> Option<&'a Participant> {
+        detail.participants.get(self.row.checked_sub(self.base)?)
+    }
+
+    pub(super) fn connection(&self, store: &Store, window: WindowId) -> Option<Clean> {
+        let detail = store.session_detail(window)?;
+        self.selected(&detail).map(|participant| participant.connection.clone())
+    }
+
+    pub(super) fn stream(&self, store: &Store, window: WindowId) -> Option<Clean> {
+        let detail = store.session_detail(window)?;
+        detail.streams.get(self.column).map(|stream| stream.id.clone())
     }
 
     pub(super) fn draw(
@@ -151,19 +166,19 @@ impl SessionView {
         window: WindowId,
         focused: bool,
     ) {
-        let note = match self.detail(facts.store) {
-            Some(Ok(detail)) if detail.participants.is_empty() => "nobody is in the session".to_owned(),
-            Some(Ok(detail)) => {
+        let note = match (facts.store.error(window), facts.store.session_detail(window)) {
+            (Some(why), _) => why.to_string(),
+            (None, Some(detail)) if detail.participants.is_empty() => "nobody is in the session".to_owned(),
+            (None, Some(detail)) => {
                 if self.listing {
-                    self.draw_list(canvas, area, detail, window, focused);
+                    self.draw_list(canvas, area, &detail, window, focused);
                 } else {
-                    self.draw_matrix(canvas, area, detail, window, focused);
+                    self.draw_matrix(canvas, area, &detail, window, focused);
                 }
                 return;
             }
-            Some(Err(why)) => why.to_string(),
-            None if self.session.is_none() => "no session is selected".to_owned(),
-            None => "asking ...".to_owned(),
+            (None, None) if self.session.is_none() => "no session is selected".to_owned(),
+            (None, None) => "asking ...".to_owned(),
         };
         for (row, line) in (0..area.height).zip(text::wrap(&note, area.width.saturating_sub(2))) {
             canvas.line(area, row, &[(" ", Role::Dim), (&line, Role::Dim)]);
@@ -181,23 +196,25 @@ impl SessionView {
         let wide = usize::from(area.width.saturating_sub(NAME_WIDTH) / CELL_WIDTH).max(1);
         let columns: Vec<usize> = (self.first..detail.streams.len().min(self.first + wide)).collect();
         draw_stream_heads(canvas, area, detail, &columns);
-        let shown = (self.top..detail.participants.len()).take(self.height);
+        let shown = (self.top..self.participants).take(self.height);
         for (index, y) in shown.zip(area.y + HEAD_ROWS..area.bottom()) {
-            let participant = &detail.participants[index];
             let row = Rect::new(area.x, y, area.width, 1);
             canvas.hit(row, Target::Row(window, index - self.top));
-            let rtt = participant.rtt_ms.map_or_else(|| "?".to_owned(), |rtt| rtt.to_string());
+            let Some(participant) = index.checked_sub(self.base).and_then(|at| detail.participants.get(at))
+            else {
+                canvas.text(area.x + 2, y, 3, "...", Role::Dim);
+                continue;
+            };
             canvas.text(area.x + 2, y, 12, name_of(participant), Role::Text);
-            canvas.aligned(area.x + 14, y, 5, &rtt, Role::Dim, Align::Right);
-            let estimate = participant.estimate_bps.map_or_else(|| "?".to_owned(), short_rate);
+            canvas.aligned(area.x + 14, y, 5, &millis(participant.rtt_us), Role::Dim, Align::Right);
+            let estimate = participant.estimate_bps.map_or_else(|| "?".to_owned(), text::si);
             canvas.aligned(area.x + 19, y, 6, &estimate, Role::Dim, Align::Right);
             if index == self.row {
                 canvas.restyle(Rect { width: NAME_WIDTH - 1, ..row }, selection(focused));
                 canvas.text(area.x, y, 1, ">", selection(focused));
             }
             for (x, column) in (0_u16..).zip(&columns) {
-                let cell =
-                    detail.cells.get(index * detail.streams.len() + column).copied().unwrap_or_default();
+                let cell = participant.cells.get(*column).copied().unwrap_or_default();
                 let (text, role) = cell_text(cell);
                 let x = area.x + NAME_WIDTH + x * CELL_WIDTH;
                 let selected = index == self.row && *column == self.column;
@@ -206,8 +223,25 @@ impl SessionView {
                 canvas.text(x, y, CELL_WIDTH, &text, role);
             }
         }
-        let legend = "h m l layer  a audio  || paused  . own  - not subscribed  ! failed  * loss > 2 %";
-        canvas.line(area, area.height - 1, &[("  ", Role::Dim), (legend, Role::Dim)]);
+        self.draw_foot(canvas, area, detail);
+    }
+
+    /// The selected cell in words, and what the letters mean.
+    fn draw_foot(&self, canvas: &mut Canvas<'_>, area: Rect, detail: &SessionDetail) {
+        let numbers = match detail.measured_age_ms {
+            Some(age) => format!("numbers {} old", text::span(age)),
+            None => "no numbers from the media node".to_owned(),
+        };
+        let cell = self.selected(detail).zip(detail.streams.get(self.column)).map(|(participant, stream)| {
+            let cell = participant.cells.get(self.column).copied().unwrap_or_default();
+            format!("{} < {}: {}", name_of(participant), &*stream.publisher, cell_words(cell))
+        });
+        let line = cell.unwrap_or_default();
+        canvas.line(area, area.height.saturating_sub(2), &[("  ", Role::Dim), (&line, Role::Text)]);
+        let legend = format!(
+            "h m l v layer  a audio  || paused  . own  - not asked for  ! failed  * loss > 2 %   {numbers}"
+        );
+        canvas.line(area, area.height.saturating_sub(1), &[("  ", Role::Dim), (&legend, Role::Dim)]);
     }
 
     fn draw_list(
@@ -219,25 +253,15 @@ impl SessionView {
         focused: bool,
     ) {
         let head = format!(
-            "  {:<14} {:<20} {:<22} {:<6} {:>5} {:>8} {:>10}",
-            "NAME", "CONNECTION", "ADDRESS", "VIA", "RTT", "ESTIMATE", "RECEIVES"
+            "  {:<14} {:<20} {:<10} {:<18} {:>5} {:>8} {:>10}  {}",
+            "NAME", "CONNECTION", "ROLE", "ADDRESS", "RTT", "ESTIMATE", "RECEIVES", "CLIENT"
         );
         canvas.line(area, 0, &[(&head, Role::Head)]);
-        let shown = (self.top..detail.participants.len()).take(self.height);
+        let shown = (self.top..self.participants).take(self.height);
         for (index, y) in shown.zip(area.y + 1..area.bottom()) {
-            let participant = &detail.participants[index];
             let row = Rect::new(area.x, y, area.width, 1);
-            let cut = canvas.theme.cut();
-            let line = format!(
-                "  {:<14} {:<20} {:<22} {:<6} {:>5} {:>8} {:>10}",
-                text::fit(name_of(participant), 14, cut),
-                text::fit(&participant.connection, 20, cut),
-                text::fit(&participant.address, 22, cut),
-                text::fit(&participant.transport, 6, cut),
-                participant.rtt_ms.map_or_else(|| "?".to_owned(), |rtt| rtt.to_string()),
-                participant.estimate_bps.map_or_else(|| "?".to_owned(), short_rate),
-                text::bitrate(participant.receives_bps),
-            );
+            let participant = index.checked_sub(self.base).and_then(|at| detail.participants.get(at));
+            let line = participant.map_or_else(|| "  ...".to_owned(), |it| list_line(it, canvas.theme.cut()));
             canvas.text(area.x, y, area.width, &line, Role::Text);
             if index == self.row {
                 canvas.restyle(row, selection(focused));
@@ -248,8 +272,31 @@ impl SessionView {
     }
 }
 
+fn list_line(participant: &Participant, cut: &str) -> String {
+    format!(
+        "  {:<14} {:<20} {:<10} {:<18} {:>5} {:>8} {:>10}  {}",
+        text::fit(name_of(participant), 14, cut),
+        text::fit(&participant.connection, 20, cut),
+        text::fit(&participant.role.to_lowercase(), 10, cut),
+        text::fit(&participant.address, 18, cut),
+        millis(participant.rtt_us),
+        participant.estimate_bps.map_or_else(|| "?".to_owned(), text::si),
+        text::bitrate(participant.receives_bps),
+        &*participant.platform,
+    )
+}
+
+/// A round trip in milliseconds.
+fn millis(us: Option<u32>) -> String {
+    match us {
+        None => "?".to_owned(),
+        Some(us) if us < 9_950 => format!("{:.1}", f64::from(us) / 1000.0),
+        Some(us) => (us / 1000).to_string(),
+    }
+}
+
 /// First of a number of things that show, so that one of them shows.
-fn window(first: usize, wanted: usize, shown: usize, total: usize) -> usize {
+fn shown_from(first: usize, wanted: usize, shown: usize, total: usize) -> usize {
     first.min(wanted).max((wanted + 1).saturating_sub(shown)).min(total.saturating_sub(shown))
 }
 
@@ -261,13 +308,8 @@ fn name_of(participant: &Participant) -> &str {
     if participant.data.is_empty() { &participant.connection } else { &participant.data }
 }
 
-/// A rate in five cells: `12.0M`, `820k`.
-fn short_rate(bps: u64) -> String {
-    text::si(bps)
-}
-
 fn draw_stream_heads(canvas: &mut Canvas<'_>, area: Rect, detail: &SessionDetail, columns: &[usize]) {
-    let labels = ["stream of", "layers up", "b/s up", "loss up %"];
+    let labels = ["stream of", "codec layers", "b/s up", "loss up %"];
     for (label, y) in labels.iter().zip(area.y..) {
         canvas.text(area.x + 2, y, NAME_WIDTH - 3, label, Role::Dim);
     }
@@ -276,27 +318,71 @@ fn draw_stream_heads(canvas: &mut Canvas<'_>, area: Rect, detail: &SessionDetail
     for (x, column) in (0_u16..).zip(columns) {
         let stream: &Stream = &detail.streams[*column];
         let x = area.x + NAME_WIDTH + x * CELL_WIDTH + 1;
-        let name = detail.participants.get(stream.publisher).map_or("?", name_of);
-        let name =
-            if &*stream.kind == "screen" { format!("{}/", text::fit(name, 5, "")) } else { name.to_owned() };
-        let loss = if stream.loss_permille > LOSS_MARK { Role::Warn } else { Role::Dim };
+        let name = &*stream.publisher;
+        let name = if stream.screen { format!("{}/", text::fit(name, 5, "")) } else { name.to_owned() };
+        let loss = if stream.loss_permille.is_some_and(|it| it > LOSS_MARK) { Role::Warn } else { Role::Dim };
         canvas.text(x, area.y, CELL_WIDTH - 1, &name, Role::Head);
-        canvas.text(x, area.y + 1, CELL_WIDTH - 1, &stream.layers, Role::Dim);
-        canvas.text(x, area.y + 2, CELL_WIDTH - 1, &short_rate(stream.bitrate_bps), Role::Text);
-        canvas.text(x, area.y + 3, CELL_WIDTH - 1, &text::percent(stream.loss_permille), loss);
+        let codec = match (stream.codec.is_empty(), stream.video) {
+            (true, _) => "?".to_owned(),
+            (false, true) => format!("{}{}", &*stream.codec, stream.encodings),
+            (false, false) => stream.codec.to_lowercase(),
+        };
+        canvas.text(x, area.y + 1, CELL_WIDTH - 1, &codec, Role::Dim);
+        canvas.text(x, area.y + 2, CELL_WIDTH - 1, &text::si(stream.rate_bps), Role::Text);
+        let lost = stream.loss_permille.map_or_else(|| "?".to_owned(), |it| text::percent(it.into()));
+        canvas.text(x, area.y + 3, CELL_WIDTH - 1, &lost, loss);
+    }
+}
+
+/// One letter for an encoding among so many.
+const fn layer_of(encoding: u8, encodings: u8) -> char {
+    match (encoding, encodings) {
+        (_, 0 | 1) => 'v',
+        (0, _) => 'l',
+        (1, 2) => 'h',
+        (1, _) => 'm',
+        _ => 'h',
     }
 }
 
 fn cell_text(cell: Cell) -> (String, Role) {
-    match cell {
-        Cell::Failed => ("!".to_owned(), Role::Crit),
-        Cell::Forwarded { layer, audio, loss_permille } => {
-            let lossy = loss_permille > LOSS_MARK;
-            let text = format!("{layer} {}{}", if audio { "a" } else { " " }, if lossy { "*" } else { "" });
-            (text.trim().to_owned(), if lossy { Role::Warn } else { Role::Text })
+    let (audio, video) = match cell {
+        Cell::Failed => return ("!".to_owned(), Role::Crit),
+        Cell::None => return ("-".to_owned(), Role::Dim),
+        Cell::Own => return (".".to_owned(), Role::Dim),
+        Cell::Receives { audio, video } => (audio, video),
+    };
+    let lossy = [audio, video].into_iter().flatten().any(|media| media.loss_permille > LOSS_MARK);
+    let sound = if audio.is_some() { " a" } else { "" };
+    let mark = if lossy { "*" } else { "" };
+    let (picture, paused) = match video {
+        None => (String::new(), false),
+        Some(Media { measured: false, .. }) => ("?".to_owned(), false),
+        Some(Media { encoding: None, .. }) => ("||".to_owned(), true),
+        Some(Media { encoding: Some(at), encodings, .. }) => (layer_of(at, encodings).to_string(), false),
+    };
+    let text = format!("{picture}{sound}{mark}");
+    (text.trim().to_owned(), if lossy || paused { Role::Warn } else { Role::Text })
+}
+
+fn cell_words(cell: Cell) -> String {
+    let words = |what: &str, media: Option<Media>| match media {
+        None => format!("no {what}"),
+        Some(media) if !media.measured => format!("{what} meant to flow"),
+        Some(media) if media.encoding.is_none() => format!("{what} paused"),
+        Some(media) => {
+            let layer = match (what, media.encoding) {
+                ("video", Some(at)) => format!(" layer {} of {}", at + 1, media.encodings.max(1)),
+                _ => String::new(),
+            };
+            let loss = text::percent(media.loss_permille.into());
+            format!("{what}{layer} {}  loss {loss} %", text::bitrate(media.rate_bps.into()))
         }
-        Cell::None => ("-".to_owned(), Role::Dim),
-        Cell::Own => (".".to_owned(), Role::Dim),
-        Cell::Paused { audio } => (if audio { "|| a" } else { "||" }.to_owned(), Role::Warn),
+    };
+    match cell {
+        Cell::Failed => "cannot be forwarded to it".to_owned(),
+        Cell::None => "not asked for".to_owned(),
+        Cell::Own => "its own".to_owned(),
+        Cell::Receives { audio, video } => format!("{}   {}", words("video", video), words("audio", audio)),
     }
 }

@@ -1,23 +1,35 @@
 //! Pure: no clock, no I/O, no async.
 //!
-//! Rows of nodes, sessions or events: filtered and sorted when something changed, formatted only where they show.
+//! Rows of nodes, sessions, recordings or events: the master filters, sorts and sends what shows and a screen on each
+//! side; the console keeps the place of the user in it.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use common::id::{NodeKey, SessionKey};
+use common::operator::filter::{Filter, FilterError};
+use common::operator::{InTime, Mirror, field_names};
+use common::wire::operator::{EventSubject, Order, Topic, Window};
 use ratatui::layout::Rect;
 
 use super::{Facts, Motion, ViewKind, motion};
 use crate::desktop::WindowId;
 use crate::event::Target;
-use crate::filter::{Fields, Filter, FilterError, Value};
-use crate::rows::{Column, EVENTS, EventRow, LOAD, NODES, NodeRow, SESSIONS, SessionRow, field_names};
-use crate::store::{NodeEntry, Store, Subject};
+use crate::model::Wanted;
+use crate::rows::{
+    Column, EVENTS, EventRow, LOAD, NODES, NodeRow, RECORDINGS, RecordingRow, SESSIONS, SessionRow,
+};
+use crate::store::{NodeEntry, OWN_ENTRY, Store};
+use crate::text::Clean;
 use crate::theme::Role;
 use crate::verbs::Command;
 use crate::widget::canvas::{Align, Canvas};
 use crate::widget::spark;
+
+/// Events of one window: the newest that pass the filter.
+const EVENTS_SHOWN: u32 = 1_000;
+
+/// Rows that are asked for at least.
+const ROWS_MIN: usize = 40;
 
 /// What the history column shows.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -50,17 +62,18 @@ pub struct TableView {
     pub selected: Option<u64>,
     /// First row that shows.
     pub offset: usize,
-    /// Keys of the rows in their order.
+    /// Keys of the rows that have come, in their order.
     rows: Vec<u64>,
+    /// Place of the first of them among all that pass.
+    base: usize,
+    /// Place of the selected row among all that pass.
     at: usize,
     height: usize,
-    seen: Option<u64>,
+    /// What of the window's list was seen: its last delta, and the version of the store for the console's own entries.
+    seen: Option<(u64, u64)>,
+    /// Rows that pass, and all.
     total: usize,
-}
-
-enum Order {
-    Number(f64),
-    Text(String),
+    all: usize,
 }
 
 impl Metric {
@@ -112,10 +125,12 @@ impl TableView {
             selected: None,
             offset: 0,
             rows: Vec::new(),
+            base: 0,
             at: 0,
             height: 1,
             seen: None,
             total: 0,
+            all: 0,
         }
     }
 
@@ -125,6 +140,7 @@ impl TableView {
         match self.kind {
             ViewKind::Events => EVENTS,
             ViewKind::Load => LOAD,
+            ViewKind::Recordings => RECORDINGS,
             ViewKind::Sessions => SESSIONS,
             ViewKind::Cluster
             | ViewKind::Help
@@ -137,11 +153,67 @@ impl TableView {
         }
     }
 
+    fn topic(&self) -> Topic {
+        match self.kind {
+            ViewKind::Events => Topic::Events,
+            ViewKind::Recordings => Topic::Recordings,
+            ViewKind::Sessions => Topic::Sessions,
+            ViewKind::Cluster
+            | ViewKind::Help
+            | ViewKind::Load
+            | ViewKind::Node
+            | ViewKind::Nodes
+            | ViewKind::Placement
+            | ViewKind::Recorders
+            | ViewKind::Session
+            | ViewKind::Trends => Topic::Nodes,
+        }
+    }
+
+    /// What the window asks the master for: what shows and a screen on each side.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        let topic = self.topic();
+        let filter = match self.kind {
+            ViewKind::Recorders => scoped(&self.filter.text, "role=recorder"),
+            ViewKind::Load | ViewKind::Nodes => scoped(&self.filter.text, "role=media"),
+            ViewKind::Cluster
+            | ViewKind::Events
+            | ViewKind::Help
+            | ViewKind::Node
+            | ViewKind::Placement
+            | ViewKind::Recordings
+            | ViewKind::Session
+            | ViewKind::Sessions
+            | ViewKind::Trends => self.filter.text.clone(),
+        };
+        let sorted =
+            self.sort.and_then(|(column, descending)| Some((self.columns().get(column)?, descending)));
+        let (field, descending) = match sorted {
+            Some((column, descending)) => (field_of(column.id), descending),
+            // The load view is steady: it is watched over time.
+            None if self.kind == ViewKind::Load => ("name", false),
+            None => ("", false),
+        };
+        let window = if self.kind == ViewKind::Events {
+            Window { first: 0, count: EVENTS_SHOWN, from_end: true }
+        } else {
+            let page = self.height.max(ROWS_MIN / 4);
+            let first = (self.offset / page * page).saturating_sub(page);
+            let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+            Window { first: number(first), count: number(4 * page), from_end: false }
+        };
+        Wanted { topic, filter, order: Order { field: field.to_owned(), descending }, window }
+    }
+
     /// Filters; a filter that is not understood changes nothing but [`Self::error`].
     pub fn set_filter(&mut self, text: &str) {
-        match Filter::parse(text, &field_names(self.columns())) {
+        match Filter::parse(text, field_names(&self.topic())) {
             Ok(filter) => {
                 self.error = None;
+                if filter != self.filter {
+                    self.offset = 0;
+                }
                 self.filter = filter;
                 self.seen = None;
             }
@@ -152,6 +224,9 @@ impl TableView {
     /// Sorts by a column; by the same again the other way round.
     pub fn sort_by(&mut self, column: usize) {
         let Some(chosen) = self.columns().get(column) else { return };
+        if self.kind == ViewKind::Events || !field_names(&self.topic()).contains(&field_of(chosen.id)) {
+            return;
+        }
         self.sort = match self.sort {
             Some((same, descending)) if same == column => Some((column, !descending)),
             _ => Some((column, chosen.align == Align::Right)),
@@ -164,14 +239,11 @@ impl TableView {
         if self.filter.is_empty() { name.to_owned() } else { format!("{name}  /{}", self.filter.text) }
     }
 
-    pub(super) fn remark(&self, facts: &Facts<'_>) -> String {
-        let mut remark = match (self.rows.len(), self.total) {
-            (shown, total) if shown == total => format!("{total}"),
-            (shown, total) => format!("{shown} of {total}"),
+    pub(super) fn remark(&self) -> String {
+        let mut remark = match (self.total, self.all) {
+            (shown, all) if shown == all || self.filter.is_empty() => format!("{shown}"),
+            (shown, all) => format!("{shown} of {all}"),
         };
-        if self.kind == ViewKind::Sessions && !facts.store.has_every_session() {
-            remark = format!("{remark} (of {} in all)", facts.store.head.sessions_total);
-        }
         if let Some((column, descending)) = self.sort {
             let arrow = if descending { "v" } else { "^" };
             let name = self.columns().get(column).map_or("", |column| column.id);
@@ -189,39 +261,88 @@ impl TableView {
         remark
     }
 
-    pub(super) fn settle(&mut self, facts: &Facts<'_>, area: Rect) {
+    pub(super) fn settle(&mut self, facts: &Facts<'_>, id: WindowId, area: Rect) {
         self.height = usize::from(area.height.saturating_sub(1)).max(1);
-        if self.seen != Some(facts.store.version) {
-            let keep =
-                self.seen.is_some() && (facts.keep_order || self.held) && self.kind != ViewKind::Events;
-            let wanted = self.wanted(facts);
-            if keep {
-                self.keep_order(wanted);
-            } else {
-                self.rows = wanted;
+        if let Some(list) = facts.store.list(id) {
+            let own = if self.kind == ViewKind::Events { facts.store.version } else { 0 };
+            let seen = (list.seq, own);
+            if self.seen != Some(seen) {
+                self.take_rows(facts, list);
+                self.seen = Some(seen);
             }
-            self.seen = Some(facts.store.version);
+        } else {
+            self.take_rows(facts, &Mirror::default());
         }
+        let last = self.total.saturating_sub(1);
         self.at = match self.selected.and_then(|key| self.position(key)) {
             Some(at) => at,
-            None => self.at.min(self.rows.len().saturating_sub(1)),
+            None => self.at.min(last),
         };
         if self.kind == ViewKind::Events && !self.held {
-            self.at = self.rows.len().saturating_sub(1);
+            self.at = last;
         }
-        self.selected = self.rows.get(self.at).copied();
+        if let Some(key) = self.key_at(self.at) {
+            self.selected = Some(key);
+        } else if self.total == 0 {
+            self.selected = None;
+        }
         self.reveal();
     }
 
+    /// The rows as the master has them now, or in the order in which they were while the user is at work.
+    fn take_rows(&mut self, facts: &Facts<'_>, list: &Mirror) {
+        let base = usize::try_from(list.first).unwrap_or(usize::MAX);
+        let mut wanted = list.keys().to_vec();
+        self.total = usize::try_from(list.total).unwrap_or(usize::MAX);
+        self.all = usize::try_from(list.all).unwrap_or(usize::MAX);
+        if self.kind == ViewKind::Events {
+            let own = self.merge_own(facts.store, list, &mut wanted);
+            self.total += own;
+            self.all += facts.store.log.len();
+        }
+        let keep = self.seen.is_some()
+            && (facts.keep_order || self.held)
+            && self.kind != ViewKind::Events
+            && base == self.base;
+        if keep {
+            self.keep_order(wanted);
+        } else {
+            self.rows = wanted;
+        }
+        self.base = base;
+    }
+
+    /// Puts the console's own entries among the events, by time; gives how many there are.
+    fn merge_own(&self, store: &Store, list: &Mirror, rows: &mut Vec<u64>) -> usize {
+        let passing: Vec<(u64, u64)> = store
+            .log
+            .iter()
+            .filter(|entry| self.filter.matches(&InTime { row: *entry, at_ms: store.at_ms }))
+            .map(|entry| (entry.at_ms, entry.seq))
+            .collect();
+        let time_of = |key: u64| {
+            if let Some(common::wire::operator::Row::Event(row)) = list.row(key) { row.at_ms } else { 0 }
+        };
+        for (at_ms, seq) in &passing {
+            let place = rows.iter().rposition(|key| *key & OWN_ENTRY != 0 || time_of(*key) <= *at_ms);
+            rows.insert(place.map_or(0, |place| place + 1), *seq);
+        }
+        passing.len()
+    }
+
+    fn key_at(&self, at: usize) -> Option<u64> {
+        self.rows.get(at.checked_sub(self.base)?).copied()
+    }
+
     fn position(&self, key: u64) -> Option<usize> {
-        if self.rows.get(self.at) == Some(&key) {
+        if self.key_at(self.at) == Some(key) {
             return Some(self.at);
         }
-        self.rows.iter().position(|row| *row == key)
+        self.rows.iter().position(|row| *row == key).map(|index| self.base + index)
     }
 
     fn reveal(&mut self) {
-        let last = self.rows.len().saturating_sub(self.height);
+        let last = self.total.saturating_sub(self.height);
         self.offset = self.offset.min(self.at).max((self.at + 1).saturating_sub(self.height)).min(last);
     }
 
@@ -233,66 +354,9 @@ impl TableView {
         self.rows.extend(wanted.into_iter().filter(|row| !known.contains(row)));
     }
 
-    fn wanted(&mut self, facts: &Facts<'_>) -> Vec<u64> {
-        let store = facts.store;
-        match self.kind {
-            ViewKind::Events => {
-                self.total = store.log.len();
-                let passes = |entry: &&crate::store::LogEntry| self.filter.matches(&EventRow { entry });
-                store.log.iter().filter(passes).map(|entry| entry.seq).collect()
-            }
-            ViewKind::Sessions => {
-                self.total = store.sessions.len();
-                let rows =
-                    store.sessions.iter().map(|session| (session.key.0, SessionRow { session, store }));
-                self.sorted(rows)
-            }
-            ViewKind::Cluster
-            | ViewKind::Help
-            | ViewKind::Load
-            | ViewKind::Node
-            | ViewKind::Nodes
-            | ViewKind::Placement
-            | ViewKind::Recorders
-            | ViewKind::Session
-            | ViewKind::Trends => {
-                let recorders = self.kind == ViewKind::Recorders;
-                let since = facts.since();
-                let of_kind = || {
-                    let entries = store.nodes.iter().filter(move |entry| entry.node.recorder == recorders);
-                    entries.map(move |entry| (entry.node.key.0, NodeRow { entry, since }))
-                };
-                self.total = of_kind().count();
-                self.sorted(of_kind())
-            }
-        }
-    }
-
-    fn sorted<R: Fields + OwnOrder>(&self, rows: impl Iterator<Item = (u64, R)>) -> Vec<u64> {
-        let column = self.sort.and_then(|(index, _)| self.columns().get(index)).map(|column| column.id);
-        let mut keyed: Vec<(Order, u64)> = rows
-            .filter(|(_, row)| self.filter.matches(row))
-            .map(|(key, row)| {
-                let order = match column.and_then(|id| row.field(id)) {
-                    Some(Value::Number(number)) => Order::Number(number),
-                    Some(Value::Text(text)) => Order::Text(text.into_owned()),
-                    Some(Value::Unknown) => Order::Number(f64::NEG_INFINITY),
-                    None => row.own_order(self.kind),
-                };
-                (order, key)
-            })
-            .collect();
-        let descending = self.sort.is_some_and(|(_, descending)| descending);
-        keyed.sort_by(|(a, x), (b, y)| {
-            let order = a.compare(b);
-            (if descending { order.reverse() } else { order }).then(x.cmp(y))
-        });
-        keyed.into_iter().map(|(_, key)| key).collect()
-    }
-
     pub(super) fn handle(&mut self, command: Command) -> bool {
         if let Some(motion) = motion(command) {
-            let last = self.rows.len().saturating_sub(1);
+            let last = self.total.saturating_sub(1);
             let page = self.height.saturating_sub(1).max(1).cast_signed();
             self.at = match motion {
                 Motion::By(by) => self.at.saturating_add_signed(by).min(last),
@@ -312,9 +376,17 @@ impl TableView {
         } else if command == Command::Metric {
             self.metric = self.metric.next();
         } else if command == Command::Sort {
-            let next = self.sort.map_or(0, |(column, _)| (column + 1) % self.columns().len());
-            self.sort = None;
-            self.sort_by(next);
+            let columns = self.columns().len();
+            let mut next = self.sort.map_or(0, |(column, _)| (column + 1) % columns);
+            // Some columns are not sorted by.
+            for _ in 0..columns {
+                self.sort = None;
+                self.sort_by(next);
+                if self.sort.is_some() {
+                    break;
+                }
+                next = (next + 1) % columns;
+            }
         } else if command == Command::SortReverse {
             let column = self.sort.map_or(0, |(column, _)| column);
             self.sort_by(column);
@@ -326,50 +398,60 @@ impl TableView {
 
     pub(super) fn click(&mut self, row: usize) {
         let at = self.offset + row;
-        if at < self.rows.len() {
+        if at < self.total {
             self.at = at;
             if self.kind == ViewKind::Events {
-                self.held = at + 1 < self.rows.len();
+                self.held = at + 1 < self.total;
             }
             self.select_at();
         }
     }
 
     fn select_at(&mut self) {
-        self.selected = self.rows.get(self.at).copied();
+        // A row that has not come yet is selected by its place until it does.
+        self.selected = self.key_at(self.at);
         self.reveal();
     }
 
-    pub(super) fn selected_node(&self, store: &Store) -> Option<NodeKey> {
+    fn subject(&self, store: &Store, id: WindowId) -> Option<EventSubject> {
+        store.event(id, self.selected?).map(|entry| entry.subject)
+    }
+
+    pub(super) fn selected_node(&self, store: &Store, id: WindowId) -> Option<NodeKey> {
         let key = self.selected?;
         match self.kind {
-            ViewKind::Events => match subject(store, key)? {
-                Subject::Node(node) => Some(node),
-                Subject::Session(session) => store.session(session)?.node,
-                Subject::Cluster => None,
+            ViewKind::Events => match self.subject(store, id)? {
+                EventSubject::Node(node) => Some(node),
+                EventSubject::Session(session) => store.session(session)?.node,
+                EventSubject::Cluster => None,
             },
             ViewKind::Sessions => store.session(SessionKey(key))?.node,
+            ViewKind::Load | ViewKind::Nodes | ViewKind::Recorders => Some(NodeKey(key)),
             ViewKind::Cluster
             | ViewKind::Help
-            | ViewKind::Load
             | ViewKind::Node
-            | ViewKind::Nodes
             | ViewKind::Placement
-            | ViewKind::Recorders
+            | ViewKind::Recordings
             | ViewKind::Session
-            | ViewKind::Trends => Some(NodeKey(key)),
+            | ViewKind::Trends => None,
         }
     }
 
-    pub(super) fn selected_session(&self, store: &Store) -> Option<SessionKey> {
-        let key = self.selected?;
+    pub(super) fn selected_session(&self, store: &Store, id: WindowId) -> Option<SessionKey> {
         if self.kind == ViewKind::Sessions {
-            return Some(SessionKey(key));
+            return self.selected.map(SessionKey);
         }
-        match (self.kind == ViewKind::Events).then(|| subject(store, key)).flatten()? {
-            Subject::Session(session) => Some(session),
-            Subject::Cluster | Subject::Node(_) => None,
+        match (self.kind == ViewKind::Events).then(|| self.subject(store, id)).flatten()? {
+            EventSubject::Session(session) => Some(session),
+            EventSubject::Cluster | EventSubject::Node(_) => None,
         }
+    }
+
+    /// Names of the selected recording and of its session.
+    #[must_use]
+    pub fn selected_recording(&self, store: &Store, id: WindowId) -> Option<(Clean, Clean)> {
+        let row = store.recording(id, self.selected.filter(|_| self.kind == ViewKind::Recordings)?)?;
+        Some((Clean::new(&row.id), Clean::new(&row.session)))
     }
 
     pub(super) fn draw(
@@ -382,15 +464,22 @@ impl TableView {
     ) {
         let columns = fitted(self.columns(), area.width.saturating_sub(2));
         self.draw_head(canvas, area, window, &columns);
-        if self.rows.is_empty() && area.height > 1 {
-            canvas.line(area, 1, &[("  ", Role::Dim), (self.empty_text(facts), Role::Dim)]);
+        if self.total == 0 && area.height > 1 {
+            let error = facts.store.error(window);
+            let text = error.as_deref().unwrap_or_else(|| self.empty_text(facts));
+            canvas.line(area, 1, &[("  ", Role::Dim), (text, Role::Dim)]);
         }
         let full = self.metric.full(facts.store, usize::from(area.width));
-        let shown = self.rows.iter().enumerate().skip(self.offset).take(usize::from(area.height) - 1);
-        for ((index, key), y) in shown.zip(area.y + 1..area.bottom()) {
+        let shown = (self.offset..self.total).take(usize::from(area.height).saturating_sub(1));
+        for (index, y) in shown.zip(area.y + 1..area.bottom()) {
             let selected = index == self.at;
             let row = Rect::new(area.x, y, area.width, 1);
-            self.draw_row(facts, canvas, row, &columns, *key, full);
+            match self.key_at(index) {
+                Some(key) => self.draw_row(facts, canvas, row, &columns, (window, key), full),
+                None => {
+                    canvas.text(row.x + 2, row.y, 3, "...", Role::Dim);
+                }
+            }
             if selected {
                 let role = if focused { Role::Selection } else { Role::SelectionDim };
                 canvas.restyle(row, role);
@@ -431,17 +520,20 @@ impl TableView {
         canvas: &mut Canvas<'_>,
         row: Rect,
         columns: &[(usize, Column, u16)],
-        key: u64,
+        (window, key): (WindowId, u64),
         full: u32,
     ) {
         let store = facts.store;
-        let since = facts.since();
+        let (since, at_ms) = (facts.since(), store.at_ms);
         let node = store.node(NodeKey(key)).map(|entry| NodeRow { entry, since });
-        let session = store.session(SessionKey(key)).map(|session| SessionRow { session, store });
+        let session = store.session(SessionKey(key)).map(|session| SessionRow { session, at_ms });
         let mut x = row.x + 2;
         for (_, column, width) in columns {
             let (text, role) = match self.kind {
-                ViewKind::Events => store.entry(key).map(|entry| EventRow { entry }.cell(column.id)),
+                ViewKind::Events => store.event(window, key).map(|entry| EventRow { entry }.cell(column.id)),
+                ViewKind::Recordings => {
+                    store.recording(window, key).map(|row| RecordingRow { row, at_ms }.cell(column.id))
+                }
                 ViewKind::Sessions => session.map(|session| session.cell(column.id)),
                 ViewKind::Cluster
                 | ViewKind::Help
@@ -485,11 +577,11 @@ impl TableView {
 
     fn draw_scrollbar(&self, canvas: &mut Canvas<'_>, area: Rect) {
         let shown = usize::from(area.height.saturating_sub(1));
-        if self.rows.len() <= shown || shown < 2 {
+        if self.total <= shown || shown < 2 {
             return;
         }
-        let length = (shown * shown / self.rows.len()).max(1);
-        let start = self.offset * (shown - length) / (self.rows.len() - shown);
+        let length = (shown * shown / self.total).max(1);
+        let start = self.offset * (shown - length) / (self.total - shown);
         let glyph = canvas.theme.glyph("█", "#");
         for row in start..start + length {
             let y = area.y + 1 + u16::try_from(row).unwrap_or(0);
@@ -499,65 +591,31 @@ impl TableView {
 
     fn empty_text(&self, facts: &Facts<'_>) -> &'static str {
         match (self.kind, self.filter.is_empty(), facts.store.received) {
-            (ViewKind::Events, true, _) => "nothing has changed since the console started",
-            (_, _, None) => "waiting for the first overview",
+            (_, _, None) => "waiting for the master",
+            (ViewKind::Events, true, _) => "nothing has happened yet",
             (_, false, _) => "nothing passes the filter (\\ clears it)",
             (ViewKind::Sessions, ..) => "no session is open",
+            (ViewKind::Recordings, ..) => "nothing was recorded",
             (ViewKind::Recorders, ..) => "no recorder has joined",
             (..) => "no node has joined",
         }
     }
-
-    /// Rows that passed the filter, in order.
-    #[must_use]
-    pub fn rows(&self) -> &[u64] {
-        &self.rows
-    }
-
-    /// Sorts and filters once, for output without a screen.
-    pub fn load(&mut self, facts: &Facts<'_>) {
-        self.seen = None;
-        self.settle(facts, Rect::new(0, 0, 80, 24));
-    }
 }
 
-impl Order {
-    fn compare(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
-            (Self::Text(a), Self::Text(b)) => a.cmp(b),
-            (Self::Number(_), Self::Text(_)) => Ordering::Less,
-            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
-        }
+/// A filter that only rows of one kind pass.
+fn scoped(filter: &str, kind: &str) -> String {
+    let alternatives = filter.split('|').map(str::trim).filter(|it| !it.is_empty());
+    let scoped: Vec<String> = alternatives.map(|it| [kind, " ", it].concat()).collect();
+    if scoped.is_empty() { kind.to_owned() } else { scoped.join(" | ") }
+}
+
+/// The master's field that a column is sorted by.
+fn field_of(column: &'static str) -> &'static str {
+    match column {
+        "flag" => "state",
+        "history" => "cpu",
+        other => other,
     }
-}
-
-/// The order of rows that nobody sorted.
-trait OwnOrder {
-    /// Lower comes first.
-    fn own_order(&self, kind: ViewKind) -> Order;
-}
-
-impl OwnOrder for NodeRow<'_> {
-    /// What is not running first, then the busiest; the load view is steady instead: it is watched over time.
-    fn own_order(&self, kind: ViewKind) -> Order {
-        if kind == ViewKind::Load {
-            return Order::Text(self.entry.node.name.to_string());
-        }
-        let state = f64::from(self.entry.node.state as u8);
-        Order::Number(state * 10_000.0 - f64::from(self.entry.node.load.cpu_permille))
-    }
-}
-
-impl OwnOrder for SessionRow<'_> {
-    /// The largest first.
-    fn own_order(&self, _kind: ViewKind) -> Order {
-        Order::Number(-f64::from(self.session.connections))
-    }
-}
-
-fn subject(store: &Store, seq: u64) -> Option<Subject> {
-    store.entry(seq).map(|entry| entry.subject)
 }
 
 /// The columns that fit, with their places in the table and their widths. Those of high rank give way; what is left

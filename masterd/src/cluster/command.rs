@@ -139,6 +139,10 @@ impl Core {
     }
 
     pub(crate) fn reply(&mut self, req: u64, reply: Reply) {
+        let reply = match self.operations.remove(&req) {
+            Some(pending) => self.operated(pending, &reply),
+            None => reply,
+        };
         self.outbox.stage(Output::Reply { req, reply });
     }
 }

@@ -14,8 +14,8 @@ use super::model::{Log, Timer, Viewer};
 use super::op::{Actor, ClientInfo, Event, Fact, Refusal, Reply, RequestId, UnixMillis, ViewerId};
 use super::record::{ClosedRecord, RecordKey};
 use crate::limits::{
-    EVENT_BYTES_PER_SESSION_MAX, EVENTS_PER_SESSION_MAX, EVENTS_PER_SESSION_MIN, VIEWERS_MAX,
-    VIEWERS_PER_CONNECTION_MAX,
+    AUDIT_EVENTS_MIN, EVENT_BYTES_PER_SESSION_MAX, EVENTS_PER_SESSION_MAX, EVENTS_PER_SESSION_MIN,
+    VIEWERS_MAX, VIEWERS_PER_CONNECTION_MAX,
 };
 
 /// Log of the cluster itself.
@@ -50,6 +50,7 @@ impl Core {
             what,
         });
         log.push(Arc::clone(&event));
+        self.feed.push(session, &event);
         for viewer in &log.viewers {
             if self.viewers.get(viewer).is_some_and(|it| may_see(&event, it)) {
                 self.outbox.stage(Output::Notify { viewer: *viewer, event: Arc::clone(&event) });
@@ -66,7 +67,9 @@ impl Core {
         while let Some(oldest) = log.events.front() {
             let old = oldest.at.saturating_add(kept_ms) < self.now.unix;
             let over = log.events.len() > EVENTS_PER_SESSION_MAX || log.bytes > EVENT_BYTES_PER_SESSION_MAX;
-            let outdated = old && log.events.len() > EVENTS_PER_SESSION_MIN;
+            // The cluster's log holds the audit.
+            let least = if session == CLUSTER { AUDIT_EVENTS_MIN } else { EVENTS_PER_SESSION_MIN };
+            let outdated = old && log.events.len() > least;
             if !(over || outdated) {
                 break;
             }

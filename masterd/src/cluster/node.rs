@@ -163,7 +163,10 @@ impl Core {
                 );
             }
             // The link has dealt with these.
-            FromNode::Hello(_) | FromNode::LaneOpen(_) | FromNode::FileHead(_) => {}
+            FromNode::Hello(_)
+            | FromNode::LaneOpen(_)
+            | FromNode::FileHead(_)
+            | FromNode::SessionStats(_) => {}
         }
     }
 
@@ -317,13 +320,19 @@ impl Core {
         node.record.drain = on;
         let to = match (node.record.status, on) {
             (NodeStatus::Running, true) => NodeStatus::WaitingIdleToTerminate,
-            (NodeStatus::WaitingIdleToTerminate, false) => NodeStatus::Running,
+            // One that is empty already is taken back as well.
+            (NodeStatus::WaitingIdleToTerminate | NodeStatus::Terminating, false) => NodeStatus::Running,
             (present, _) => present,
         };
         self.dirty.insert(RecordKey::Node(key));
         self.set_status(key, to);
         self.control(key, Drain { on, deadline_ms: 0 }.into());
         self.reply(req, Reply::Done);
+    }
+
+    /// Tells a node to take no more sessions; it says so when it is empty.
+    pub(crate) fn tell_drain(&mut self, key: NodeKey) {
+        self.control(key, Drain { on: true, deadline_ms: 0 }.into());
     }
 
     pub(crate) fn find_node(&self, name: &str) -> Option<NodeKey> {

@@ -7,8 +7,13 @@ pub mod socket;
 
 use std::sync::Arc;
 
-use common::id::{DecisionKey, EventSeq, NodeKey, RecordingKey, SessionKey};
+use common::id::{DecisionKey, EndpointKey, EventSeq, NodeKey, RecordingKey, SessionKey, StreamKey};
+use common::operator::Listing;
 use common::wire::node::{MediaKind, NodeError, SlotGap};
+use common::wire::operator::{
+    EventRow, NodeDetail, OperationState, OperatorRole, ParticipantRow, RefusedKind, Row, SessionRow,
+    StreamRow, Verb,
+};
 
 use self::socket::{ConnectionProperty, JoinedView, SocketOp, StreamProperty};
 
@@ -144,6 +149,13 @@ pub enum Op {
         /// Answer when its files are complete (or after `recording_stop_timeout`), not at once.
         wait: bool,
     },
+    /// By the application: take a node out of the cluster; what runs there ends. [`Reply::Done`].
+    NodeRemove {
+        /// `media_...`.
+        node: String,
+    },
+    /// By masterd itself, for an operator: one of the others, with role, impact and audit. [`Reply::Operation`].
+    Operate(Box<Operation>),
     /// Send a signal. [`Reply::Done`].
     Signal {
         /// Public name; none for a bearer, whose own session it is.
@@ -225,6 +237,37 @@ pub enum Query {
     },
     /// Counters and ages of the core, for metrics. [`Reply::Stats`].
     Stats,
+    /// For consoles: every node and session in a row. [`Reply::Listing`].
+    Listing,
+    /// For consoles: everything about one node. [`Reply::NodeDetail`].
+    NodeDetail {
+        /// Which.
+        node: NodeKey,
+    },
+    /// For consoles: who sends what to whom. [`Reply::SessionParts`].
+    SessionParts {
+        /// Which.
+        session: SessionKey,
+    },
+    /// For consoles: placement decisions, newest first, of one session (public name) or of all. [`Reply::Rows`].
+    DecisionRows {
+        /// Public name.
+        session: Option<String>,
+        /// At most.
+        most: usize,
+    },
+    /// For consoles: events after a position. [`Reply::Feed`].
+    Feed {
+        /// From an earlier answer; 0 is from the oldest.
+        after: u64,
+    },
+    /// For consoles: how an operation is or went. [`Reply::Operation`].
+    Recall {
+        /// Who asked for it.
+        operator: String,
+        /// Which.
+        op: u64,
+    },
 }
 
 /// What a session is created with. All checks of form are the face's.
@@ -455,6 +498,18 @@ pub enum Reply {
     },
     /// A client has joined by its WebSocket and reads the session's events.
     Joined(Box<JoinedView>),
+    /// Every node and session in a row.
+    Listing(Box<Listing>),
+    /// Everything about one node.
+    NodeDetail(Box<NodeDetail>),
+    /// Who sends what to whom.
+    SessionParts(Box<SessionParts>),
+    /// Rows of a console's window.
+    Rows(Vec<Row>),
+    /// Events of the feed, oldest first, and its newest position.
+    Feed(Vec<EventRow>, u64),
+    /// An operator's operation.
+    Operation(OperationState),
     /// Media nodes.
     Nodes(Vec<NodeView>),
     /// A bearer's own connection and its session.
@@ -773,6 +828,23 @@ pub enum NodeStatus {
     WaitingIdleToTerminate,
 }
 
+impl NodeStatus {
+    /// OpenVidu's word for it; `lost` is ours.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Canceled => "canceled",
+            Self::Failed => "failed",
+            Self::Launching => "launching",
+            Self::Lost => "lost",
+            Self::Running => "running",
+            Self::Terminated => "terminated",
+            Self::Terminating => "terminating",
+            Self::WaitingIdleToTerminate => "waiting-idle-to-terminate",
+        }
+    }
+}
+
 /// A media node as shown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeView {
@@ -990,6 +1062,25 @@ pub enum Fact {
         /// Loudest first.
         streams: Vec<String>,
     },
+    /// An operator did something, or tried to. In the cluster's log.
+    Audit {
+        /// The console's number for it.
+        op: u64,
+        /// Who.
+        operator: String,
+        /// With which role.
+        role: OperatorRole,
+        /// Address of the console.
+        address: String,
+        /// What: `session.close`, ...
+        verb: String,
+        /// To what (public name).
+        target: String,
+        /// Why, as the operator says.
+        reason: String,
+        /// How it went.
+        outcome: AuditOutcome,
+    },
     /// A media node changed its state. In the cluster's log, and in that of each session on it.
     NodeStatusChanged {
         /// `media_...`.
@@ -1056,6 +1147,73 @@ impl Fact {
     }
 }
 
+/// What an operator asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Operation {
+    /// Chosen by the console; a repeated one gets the first answer.
+    pub op: u64,
+    /// Who, by the certificate.
+    pub operator: String,
+    /// With which role, by the certificate.
+    pub role: OperatorRole,
+    /// Address of the console.
+    pub address: String,
+    /// What.
+    pub verb: Verb,
+    /// Version of the target that the operator saw.
+    pub expected: Option<u64>,
+    /// Only say what it would affect.
+    pub dry_run: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// How an operator's operation went.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum AuditOutcome {
+    /// Carried out, and what that came to.
+    Done(String),
+    /// Nothing has changed, and why.
+    Refused(RefusedKind, String),
+}
+
+/// Who sends what to whom in a session, as masterd means it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionParts {
+    /// As in lists.
+    pub row: SessionRow,
+    /// Streams in the order of publishing; numbers are still empty.
+    pub streams: Vec<(StreamKey, StreamRow)>,
+    /// Participants in the order of joining.
+    pub participants: Vec<Participant>,
+}
+
+/// A participant of [`SessionParts`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Participant {
+    /// Numbers and cells are still empty.
+    pub row: ParticipantRow,
+    /// Its peer connections.
+    pub endpoints: Vec<EndpointKey>,
+    /// Streams that it publishes.
+    pub owns: Vec<StreamKey>,
+    /// What it is meant to get.
+    pub receives: Vec<Received>,
+}
+
+/// One flow that a participant is meant to get.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Received {
+    /// By which peer connection.
+    pub endpoint: EndpointKey,
+    /// Of which stream.
+    pub stream: StreamKey,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// It does not arrive.
+    pub failed: bool,
+}
+
 /// Why something ended, as OpenVidu names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Reason {
@@ -1087,4 +1245,27 @@ pub enum Reason {
     Unpublish,
     /// `unsubscribe`.
     Unsubscribe,
+}
+
+impl Reason {
+    /// OpenVidu's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AutomaticStop => "automaticStop",
+            Self::Disconnect => "disconnect",
+            Self::ForceDisconnectByServer => "forceDisconnectByServer",
+            Self::ForceDisconnectByUser => "forceDisconnectByUser",
+            Self::ForceUnpublishByServer => "forceUnpublishByServer",
+            Self::ForceUnpublishByUser => "forceUnpublishByUser",
+            Self::LastParticipantLeft => "lastParticipantLeft",
+            Self::MediaServerDisconnect => "mediaServerDisconnect",
+            Self::NetworkDisconnect => "networkDisconnect",
+            Self::NodeCrashed => "nodeCrashed",
+            Self::RecordingStoppedByServer => "recordingStoppedByServer",
+            Self::SessionClosedByServer => "sessionClosedByServer",
+            Self::Unpublish => "unpublish",
+            Self::Unsubscribe => "unsubscribe",
+        }
+    }
 }

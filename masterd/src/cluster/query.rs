@@ -56,6 +56,26 @@ impl Core {
             }
             Query::Decisions { session } => Ok(Reply::Decisions(self.decision_views(session.as_deref()))),
             Query::Stats => Ok(Reply::Stats(self.stats())),
+            Query::Listing => Ok(Reply::Listing(Box::new(self.listing()))),
+            Query::NodeDetail { node } => {
+                let detail = self.node_detail(*node).ok_or(Refusal::UnknownNode)?;
+                Ok(Reply::NodeDetail(Box::new(detail)))
+            }
+            Query::SessionParts { session } => {
+                let parts = self.session_parts(*session).ok_or(Refusal::UnknownSession)?;
+                Ok(Reply::SessionParts(Box::new(parts)))
+            }
+            Query::DecisionRows { session, most } => {
+                Ok(Reply::Rows(self.decision_rows(session.as_deref(), *most)))
+            }
+            Query::Feed { after } => {
+                let (rows, newest) = self.feed_after(*after);
+                Ok(Reply::Feed(rows, newest))
+            }
+            Query::Recall { operator, op } => {
+                let state = self.recall(operator, *op);
+                Ok(Reply::Operation(state.unwrap_or(common::wire::operator::OperationState::Unknown)))
+            }
             Query::Own => Err(Refusal::Role),
         }
     }

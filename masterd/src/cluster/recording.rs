@@ -57,7 +57,7 @@ impl Core {
     }
 
     /// In the order in which OpenVidu checks.
-    fn check_recording_start(&self, name: &str) -> Result<SessionKey, Refusal> {
+    pub(crate) fn check_recording_start(&self, name: &str) -> Result<SessionKey, Refusal> {
         let key = self.session_names.get(name).copied().ok_or(Refusal::UnknownSession)?;
         let session = self.sessions.get(&key).ok_or(Refusal::UnknownSession)?;
         if session.record.properties.relayed || session.recording.is_some() {

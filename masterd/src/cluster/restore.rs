@@ -179,6 +179,7 @@ impl Core {
             log.head = seq;
             log.push(Arc::new(event));
         }
+        self.load_feed();
         debug_assert!(self.logs.contains_key(&CLUSTER), "the cluster's log is always there");
     }
 

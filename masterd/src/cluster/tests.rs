@@ -5,6 +5,7 @@
 
 mod join;
 mod node_loss;
+mod operate;
 mod recording;
 mod restart;
 mod session;
@@ -505,6 +506,9 @@ fn name_of(message: &ToNode) -> String {
 pub(super) fn show(what: &Fact) -> String {
     let publisher = |stream: &str| stream.splitn(4, '_').nth(3).unwrap_or_default().to_owned();
     match what {
+        Fact::Audit { operator, verb, target, outcome, .. } => {
+            format!("audit {operator} {verb} {target} {outcome:?}")
+        }
         Fact::SessionCreated => "created".to_owned(),
         Fact::SessionDestroyed { reason, .. } => format!("destroyed {reason:?}"),
         Fact::SessionPlaced { node } => format!("placed {node}"),

@@ -24,7 +24,7 @@ use super::json::{media, reason, recording_event, role, status};
 use super::{Edition, Face, Peer, query_value};
 use crate::cluster::ViewerEnd;
 use crate::cluster::op::socket::{ConnectionProperty, StreamProperty};
-use crate::cluster::op::{Actor, ClientInfo, Event, Fact, Query, Reply};
+use crate::cluster::op::{Actor, AuditOutcome, ClientInfo, Event, Fact, Query, Reply};
 use crate::driver::call::{Note, Watching};
 
 /// `GET /events`: of the bearer's session. Keeps its connection in the session.
@@ -282,6 +282,23 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
         }
         Fact::Signal { from, kind, data } => ("signal", json!({ "from": from, "type": kind, "data": data })),
         Fact::Speakers { streams } => ("speakers", json!({ "streams": streams })),
+        Fact::Audit { operator, role: as_role, address, verb, target, reason: why, outcome, .. } => {
+            let (done, text) = match outcome {
+                AuditOutcome::Done(text) => (true, text),
+                AuditOutcome::Refused(_, why) => (false, why),
+            };
+            let fields = json!({
+                "operator": operator,
+                "role": as_role,
+                "address": address,
+                "action": verb,
+                "target": target,
+                "reason": why,
+                "done": done,
+                "result": text,
+            });
+            ("operatorAction", fields)
+        }
         Fact::NodeStatusChanged { node, from, to } => {
             let fields =
                 json!({ "mediaNodeId": node, "oldStatus": from.map(status), "newStatus": status(*to) });
@@ -346,6 +363,7 @@ fn describe_stream(fact: &Fact) -> (&'static str, Value) {
             ("unsubscribed", fields)
         }
         Fact::ConnectionChanged { .. }
+        | Fact::Audit { .. }
         | Fact::NodeStatusChanged { .. }
         | Fact::ParticipantJoined { .. }
         | Fact::ParticipantLeft { .. }

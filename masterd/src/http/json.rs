@@ -291,37 +291,13 @@ pub const fn role(role: ConnectionRole) -> &'static str {
 /// OpenVidu's word for a node's state; `lost` is ours.
 #[must_use]
 pub const fn status(status: NodeStatus) -> &'static str {
-    match status {
-        NodeStatus::Canceled => "canceled",
-        NodeStatus::Failed => "failed",
-        NodeStatus::Launching => "launching",
-        NodeStatus::Lost => "lost",
-        NodeStatus::Running => "running",
-        NodeStatus::Terminated => "terminated",
-        NodeStatus::Terminating => "terminating",
-        NodeStatus::WaitingIdleToTerminate => "waiting-idle-to-terminate",
-    }
+    status.name()
 }
 
 /// OpenVidu's word for why something ended.
 #[must_use]
 pub const fn reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::AutomaticStop => "automaticStop",
-        Reason::Disconnect => "disconnect",
-        Reason::ForceDisconnectByServer => "forceDisconnectByServer",
-        Reason::ForceDisconnectByUser => "forceDisconnectByUser",
-        Reason::ForceUnpublishByServer => "forceUnpublishByServer",
-        Reason::ForceUnpublishByUser => "forceUnpublishByUser",
-        Reason::LastParticipantLeft => "lastParticipantLeft",
-        Reason::MediaServerDisconnect => "mediaServerDisconnect",
-        Reason::NetworkDisconnect => "networkDisconnect",
-        Reason::NodeCrashed => "nodeCrashed",
-        Reason::RecordingStoppedByServer => "recordingStoppedByServer",
-        Reason::SessionClosedByServer => "sessionClosedByServer",
-        Reason::Unpublish => "unpublish",
-        Reason::Unsubscribe => "unsubscribe",
-    }
+    reason.name()
 }
 
 fn put(map: &mut Map<String, Value>, key: &str, value: Value) {

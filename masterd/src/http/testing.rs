@@ -236,6 +236,15 @@ pub(super) fn small_cluster(asked: &Asked) -> Reply {
         Asked::Query(_, Query::Recording { .. }) => Reply::Refused(Refusal::UnknownRecording),
         Asked::Query(_, Query::Recordings) => Reply::Recordings(Vec::new()),
         Asked::Query(_, Query::Decisions { .. }) => Reply::Decisions(Vec::new()),
+        Asked::Query(
+            _,
+            Query::DecisionRows { .. }
+            | Query::Feed { .. }
+            | Query::Listing
+            | Query::NodeDetail { .. }
+            | Query::Recall { .. }
+            | Query::SessionParts { .. },
+        ) => Reply::Refused(Refusal::Role),
         Asked::Query(_, Query::Stats) => Reply::Stats(vec![("sessions", 1)]),
         Asked::Query(_, Query::Own) => Reply::Own {
             session: "s".to_owned(),

@@ -58,6 +58,7 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming, slot: OwnedSemaphore
 async fn serve(shared: &Arc<Shared>, connection: Connection) {
     let certificate = tls::peer_of(&connection).filter(|says| says.cluster == shared.authority.cluster());
     let protocol = tls::protocol_of(&connection).unwrap_or_default();
+    let expires = certificate.as_ref().map_or(std::time::UNIX_EPOCH, |says| says.not_after);
     let peer = certificate.map(|says| says.peer);
     match (protocol.as_slice(), peer) {
         (enroll_wire::ALPN, peer) => enroll::serve(shared, connection, peer).await,
@@ -65,7 +66,7 @@ async fn serve(shared: &Arc<Shared>, connection: Connection) {
             node::serve(shared, connection, role, node).await;
         }
         (operator_wire::ALPN, Some(Peer::Operator { role, name })) => {
-            operator::serve(shared, connection, role, &name).await;
+            operator::serve(shared, connection, role, &name, expires).await;
         }
         (_, peer) => {
             let who = peer.map_or_else(|| "a peer without a certificate".to_owned(), |peer| peer.to_string());

@@ -313,6 +313,7 @@ impl Served {
                         common::warn_limited!(10, node = %self.node, "the core is busy: a datagram was dropped");
                     }
                 }
+                Some(FromNode::SessionStats(stats)) => self.shared.operators.take_stats(self.node, stats),
                 Some(_) | None => {
                     common::warn_limited!(10, node = %self.node, "an unknown datagram was dropped");
                 }

@@ -12,19 +12,28 @@ use common::net::enroll::{self as enrolment, Credential, EnrollError};
 use common::net::frames::{self, FrameReader};
 use common::net::identity::{ClusterConfig, IdentityError, IdentityStore};
 use common::net::node_link::{LinkState, NodeLink, NodeLinkSettings, Request, Requests, Running};
-use common::net::operator_link::{Credentials, CredentialsError, OperatorLink, OperatorLinkState};
+use common::net::operator_link::{
+    Credentials, CredentialsError, OperatorEvent, OperatorLink, OperatorLinkState,
+};
 use common::net::tls::ClientCertificate;
 use common::net::token::JoinToken;
+use common::operator::{Listing, Mirror};
 use common::wire::enroll::Refusal;
 use common::wire::node::{
     Done, EndpointAnswer, Load, NodeError, NodeFact, OpResult, Ready, Role, SessionClose,
 };
-use common::wire::operator::OperatorRole;
+use common::wire::operator::{
+    Ack, Adjust, Delta, Keys, Operate, Operation, OperationState, OperatorRole, OperatorWelcome, Order,
+    Query, Recall, SessionRow, Subscribe, ToMaster, ToOperator, Topic, Unsubscribe, Verb, Window,
+};
 use common::wire::recording::{FileHead, FileOpen};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
+use crate::clock::Clock;
+use crate::cluster::op::{Op, Query as CoreQuery, Reply};
+use crate::driver::call::{Call, CallSource, CoreHandle};
 
 /// Far more than anything here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,7 +44,8 @@ struct Master {
     links: NodeLinks,
     inputs: mpsc::Receiver<LinkInput>,
     epoch: watch::Sender<Epoch>,
-    overview: watch::Sender<Arc<Overview>>,
+    operators: OperatorHub,
+    calls: CallSource,
 }
 
 impl Master {
@@ -48,11 +58,13 @@ impl Master {
         let authority = Arc::new(Authority::open(dir.path()).unwrap());
         let (sender, inputs) = mpsc::channel(1024);
         let (epoch, epochs) = watch::channel(Epoch(5));
-        let (overview, overviews) = watch::channel(Arc::new(Overview::default()));
+        let (core, calls) = CoreHandle::channel();
+        let operators = OperatorHub::new(core, Clock::start());
         let listen = (Ipv4Addr::LOCALHOST, port).into();
         let settings = LinkSettings { listen, ..LinkSettings::default() };
-        let links = NodeLinks::start(settings, Arc::clone(&authority), epochs, overviews, sender).unwrap();
-        Self { dir, authority, links, inputs, epoch, overview }
+        let links =
+            NodeLinks::start(settings, Arc::clone(&authority), epochs, operators.clone(), sender).unwrap();
+        Self { dir, authority, links, inputs, epoch, operators, calls }
     }
 
     fn port(&self) -> u16 {
@@ -579,41 +591,134 @@ async fn a_port_in_use_is_named() {
     let listen = master.links.local_addr().unwrap();
     let (inputs, _receiver) = mpsc::channel(1);
     let (_epoch, epoch) = watch::channel(Epoch(1));
-    let (_overview, overview) = watch::channel(Arc::new(Overview::default()));
+    let operators = OperatorHub::new(CoreHandle::channel().0, Clock::start());
     let settings = LinkSettings { listen, ..LinkSettings::default() };
     let error =
-        NodeLinks::start(settings, Arc::clone(&master.authority), epoch, overview, inputs).unwrap_err();
+        NodeLinks::start(settings, Arc::clone(&master.authority), epoch, operators, inputs).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("cannot listen on {listen} (udp); change the address or free the port")
     );
 }
 
-#[tokio::test]
-async fn an_operator_sees_the_overview_and_its_changes() {
-    let mut master = Master::start();
-    let node = Node::join(&master).await;
-    let (key, _) = master.up().await;
+/// A console with its certificate.
+fn console(master: &Master, role: OperatorRole) -> (OperatorLink, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    Credentials::create(&master.authority, "ada", OperatorRole::Viewer, dir.path()).unwrap();
+    Credentials::create(&master.authority, "ada", role, dir.path()).unwrap();
     let credentials = Credentials::read(dir.path()).unwrap();
-    assert_eq!((credentials.name.as_str(), credentials.role), ("ada", OperatorRole::Viewer));
-    let link = OperatorLink::start(&format!("127.0.0.1:{}", master.port()), credentials, "test 1");
-    let mut view = link.view();
-    let seen = view.wait_for(|view| view.overview.is_some());
-    assert_eq!(timeout(PATIENCE, seen).await.unwrap().unwrap().overview.as_ref().unwrap().epoch, Epoch(0));
-    master.overview.send(Arc::new(Overview { epoch: Epoch(5), ..Overview::default() })).unwrap();
-    let changed =
-        view.wait_for(|view| view.overview.as_ref().is_some_and(|overview| overview.epoch == Epoch(5)));
-    let changed = timeout(PATIENCE, changed).await.unwrap().unwrap().clone();
-    let OperatorLinkState::Up { welcome, .. } = changed.state else { panic!("the link is up") };
+    assert_eq!((credentials.name.as_str(), credentials.role), ("ada", role));
+    (OperatorLink::start(&format!("127.0.0.1:{}", master.port()), credentials, "test 1"), dir)
+}
+
+async fn event_of(link: &mut OperatorLink) -> OperatorEvent {
+    timeout(PATIENCE, link.next()).await.expect("something happens").expect("the link lives")
+}
+
+async fn welcomed(link: &mut OperatorLink) -> OperatorWelcome {
+    loop {
+        if let OperatorEvent::State(OperatorLinkState::Up { welcome, .. }) = event_of(link).await {
+            return welcome;
+        }
+    }
+}
+
+async fn told(link: &mut OperatorLink) -> ToOperator {
+    match event_of(link).await {
+        OperatorEvent::Message(message) => message,
+        OperatorEvent::State(state) => panic!("the link is {state:?}"),
+    }
+}
+
+async fn delta(link: &mut OperatorLink) -> Delta {
+    let ToOperator::Delta(delta) = told(link).await else { panic!("no delta") };
+    link.send(Ack { sub: delta.sub, seq: delta.seq }.into());
+    delta
+}
+
+fn sessions_at(count: u64) -> Listing {
+    let row = |key| SessionRow { session: SessionKey(key), name: format!("s{key}"), ..SessionRow::default() };
+    Listing { at_ms: 7, sessions: (1..=count).map(row).collect(), ..Listing::default() }
+}
+
+fn watch_sessions(filter: &str) -> ToMaster {
+    let (order, filter) = (Order { field: "name".to_owned(), descending: true }, filter.to_owned());
+    let window = Window { first: 0, count: 2, from_end: false };
+    Subscribe { sub: 3, topic: Topic::Sessions, filter, order, window, interval_ms: 50, ext: Vec::new() }
+        .into()
+}
+
+#[tokio::test]
+async fn an_operator_watches_a_window_of_rows_and_its_changes() {
+    let master = Master::start();
+    let (mut link, _dir) = console(&master, OperatorRole::Viewer);
+    let welcome = welcomed(&mut link).await;
     assert_eq!((welcome.role, welcome.cluster.as_str()), (OperatorRole::Viewer, master.authority.cluster()));
-    assert_eq!(node.link.node(), key);
+    master.operators.change(|board| board.update(sessions_at(3)));
+    link.send(watch_sessions(""));
+    let mut mirror = Mirror::default();
+    mirror.apply(delta(&mut link).await);
+    assert_eq!((mirror.keys(), mirror.total, mirror.at_ms), (&[3, 2][..], 3, 7));
+    master.operators.change(|board| board.update(sessions_at(4)));
+    mirror.apply(delta(&mut link).await);
+    assert_eq!((mirror.keys(), mirror.total), (&[4, 3][..], 4));
+    let window = Window { first: 1, count: 1, from_end: false };
+    link.send(Adjust { sub: 3, filter: "s3|s1".to_owned(), order: Order::default(), window }.into());
+    mirror.apply(delta(&mut link).await);
+    assert_eq!((mirror.keys(), mirror.total, mirror.first), (&[3][..], 2, 1));
+    link.send(Unsubscribe { sub: 3 }.into());
+    link.send(Query { id: 9, filter: "nonsense>1".to_owned(), before: 0, since_ms: 0, limit: 5 }.into());
+    master.operators.change(|board| board.update(sessions_at(9)));
+    let ToOperator::Page(page) = told(&mut link).await else { panic!("no page") };
+    assert!(page.id == 9 && page.error.contains("no field `nonsense`"), "{}", page.error);
 
     master.links.close().await;
-    let lost = view.wait_for(|view| matches!(&view.state, OperatorLinkState::Connecting { .. }));
-    let lost = timeout(PATIENCE, lost).await.unwrap().unwrap().clone();
-    assert!(lost.overview.is_some(), "the last known state stays on the screen");
+    let lost = event_of(&mut link).await;
+    assert!(matches!(lost, OperatorEvent::State(OperatorLinkState::Connecting { .. })), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_console_that_does_not_acknowledge_gets_nothing_more_and_then_the_newest() {
+    let master = Master::start();
+    let (mut link, _dir) = console(&master, OperatorRole::Viewer);
+    welcomed(&mut link).await;
+    master.operators.change(|board| board.update(sessions_at(1)));
+    link.send(watch_sessions(""));
+    let ToOperator::Delta(first) = told(&mut link).await else { panic!("no delta") };
+    for count in 2..40 {
+        master.operators.change(|board| board.update(sessions_at(count)));
+    }
+    link.send(Ack { sub: 3, seq: first.seq }.into());
+    let second = delta(&mut link).await;
+    assert_eq!((second.seq, second.total, second.keys), (first.seq + 1, 39, Keys::All(vec![9, 8])));
+}
+
+#[tokio::test]
+async fn an_operation_carries_who_asks_and_comes_back_with_its_answer() {
+    let mut master = Master::start();
+    let (mut link, _dir) = console(&master, OperatorRole::Operator);
+    welcomed(&mut link).await;
+    let verb = Verb::SessionClose { session: "s".to_owned() };
+    let (reason, expected) = ("tired".to_owned(), Some(5));
+    let operate = Operate { op: 77, verb: verb.clone(), expected, dry_run: false, reason, ext: Vec::new() };
+    link.send(operate.into());
+    let call = timeout(PATIENCE, master.calls.calls.recv()).await.unwrap().unwrap();
+    let Call::Op { op: Op::Operate(operation), answer, .. } = call else { panic!("no operation") };
+    assert_eq!((operation.operator.as_str(), operation.role), ("ada", OperatorRole::Operator));
+    assert_eq!((operation.op, operation.verb, operation.expected), (77, verb, Some(5)));
+    assert_eq!((operation.address.as_str(), operation.reason.as_str()), ("127.0.0.1", "tired"));
+    let state = OperationState::Done { text: "closed".to_owned() };
+    answer.send(Reply::Operation(state.clone())).unwrap();
+    assert_eq!(told(&mut link).await, ToOperator::Operation(Operation { op: 77, state }));
+
+    link.send(Recall { op: 78 }.into());
+    let call = timeout(PATIENCE, master.calls.calls.recv()).await.unwrap().unwrap();
+    let Call::Query { query: CoreQuery::Recall { operator, op: 78 }, answer, .. } = call else {
+        panic!("no recall")
+    };
+    assert_eq!(operator, "ada");
+    answer.send(Reply::Operation(OperationState::Unknown)).unwrap();
+    let unknown = Operation { op: 78, state: OperationState::Unknown };
+    assert_eq!(told(&mut link).await, ToOperator::Operation(unknown));
 }
 
 #[tokio::test]
@@ -624,12 +729,41 @@ async fn an_operator_of_another_cluster_is_refused() {
     let refused = Credentials::create(&other.authority, "e/ve", OperatorRole::Admin, dir.path());
     assert!(matches!(refused, Err(CredentialsError::Name { .. })));
     let credentials = Credentials::read(dir.path()).unwrap();
-    let link = OperatorLink::start(&format!("127.0.0.1:{}", master.port()), credentials, "test 1");
-    let mut view = link.view();
-    let refused = view.wait_for(|view| {
-        matches!(&view.state, OperatorLinkState::Connecting { why } if why.contains("another cluster"))
-    });
-    timeout(PATIENCE, refused).await.unwrap().unwrap();
+    let mut link = OperatorLink::start(&format!("127.0.0.1:{}", master.port()), credentials, "test 1");
+    let refused = event_of(&mut link).await;
+    assert!(
+        matches!(&refused, OperatorEvent::State(OperatorLinkState::Connecting { why }) if why.contains("another cluster")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_console_that_breaks_the_protocol_is_told_and_let_go() {
+    let master = Master::start();
+    let issued = master.authority.issue_operator("ada", OperatorRole::Viewer, SystemTime::now()).unwrap();
+    let shown = ClientCertificate { chain: vec![issued.certificate], key: issued.key };
+    for rubbish in [&[0xff; 64][..], &[3, 0, 0, 0, 0xff, 0xff, 0xff], b"GET / HTTP/1.1\r\n\r\n"] {
+        let (_endpoint, connection) = dial(&master, &shown, operator_wire::ALPN).await;
+        let (mut send, _receive) = connection.open_bi().await.unwrap();
+        send.write_all(rubbish).await.unwrap();
+        assert_eq!(close_code(&connection).await, Some(CloseCode::Protocol));
+    }
+    let (link, _dir) = console(&master, OperatorRole::Viewer);
+    let mut link = link;
+    welcomed(&mut link).await;
+    for sub in 0..200 {
+        let window = Window { first: 0, count: u32::MAX, from_end: false };
+        let (filter, order) = (String::new(), Order::default());
+        let subscribe =
+            Subscribe { sub, topic: Topic::Nodes, filter, order, window, interval_ms: 0, ext: Vec::new() };
+        link.send(subscribe.into());
+    }
+    loop {
+        if let OperatorEvent::State(OperatorLinkState::Connecting { why }) = event_of(&mut link).await {
+            assert!(why.contains("too many subscriptions"), "{why}");
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -162,6 +162,7 @@ pub fn tell(event: &Event, own: &str) -> Told {
             Told::Notification("recordingStopped", params)
         }
         Fact::ConnectionChanged { .. }
+        | Fact::Audit { .. }
         | Fact::NodeStatusChanged { .. }
         | Fact::ParticipantJoined { .. }
         | Fact::Published { .. }

@@ -74,7 +74,11 @@ const fn session_of(message: &ToNode) -> Option<SessionKey> {
         ToNode::TapGrant(message) => Some(message.session),
         ToNode::TapRevoke(message) => Some(message.session),
         ToNode::RecordingStart(message) => Some(message.session),
-        ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::Drain(_) | ToNode::EventAck(_) => None,
+        ToNode::Welcome(_)
+        | ToNode::NewEpoch(_)
+        | ToNode::Drain(_)
+        | ToNode::EventAck(_)
+        | ToNode::Watch(_) => None,
         ToNode::RecordingRoster(_)
         | ToNode::RecordingStop(_)
         | ToNode::RecordingDelete(_)

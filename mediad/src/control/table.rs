@@ -152,6 +152,12 @@ impl<N> Table<N> {
         (0..self.workers.len()).min_by_key(|&worker| (self.workers[worker], sessions[worker])).unwrap_or(0)
     }
 
+    /// The worker that a session lives on.
+    #[must_use]
+    pub fn session_worker(&self, key: SessionKey) -> Option<usize> {
+        self.sessions.get(&key).map(|session| session.worker)
+    }
+
     /// Forgets a session with everything in it; gives its worker and endpoints.
     pub fn close_session(&mut self, key: SessionKey) -> Option<(usize, Vec<EndpointKey>)> {
         let session = self.sessions.remove(&key)?;

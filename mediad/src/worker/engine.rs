@@ -92,6 +92,13 @@ pub enum Command {
         /// Where to.
         reply: oneshot::Sender<Box<router::Seen>>,
     },
+    /// Copy the counters of a session.
+    Counters {
+        /// Which.
+        session: SessionKey,
+        /// Where to.
+        reply: oneshot::Sender<router::SessionCounters>,
+    },
     /// Forget a peer that another node has now: the client is told nothing.
     Release {
         /// Whose.
@@ -774,6 +781,10 @@ impl Engine for MediaEngine {
                 let seen = self.router.look(now, &look);
                 // Who looked may have given up.
                 drop(reply.send(Box::new(seen)));
+            }
+            Command::Counters { session, reply } => {
+                // Who asked may have given up.
+                drop(reply.send(self.router.session_counters(session, now)));
             }
             Command::Release { endpoint } => {
                 self.take_away(endpoint, |peer| Request::Forget { peer: peer.id });

@@ -128,7 +128,8 @@ impl Open {
                 assert!(from.as_ref().is_none_or(|it| self.inside.contains(it)), "a signal from outside");
             }
             Fact::RecordingStatusChanged(event) => self.follow_recording(event),
-            Fact::SessionPlaced { .. }
+            Fact::Audit { .. }
+            | Fact::SessionPlaced { .. }
             | Fact::RecordingStarted { .. }
             | Fact::RecordingStopped { .. }
             | Fact::Slot { .. }

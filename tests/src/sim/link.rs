@@ -290,7 +290,11 @@ fn session_of(message: &ToNode) -> Option<SessionKey> {
         ToNode::TapGrant(it) => Some(it.session),
         ToNode::TapRevoke(it) => Some(it.session),
         ToNode::RecordingStart(it) => Some(it.session),
-        ToNode::Welcome(_) | ToNode::NewEpoch(_) | ToNode::Drain(_) | ToNode::EventAck(_) => None,
+        ToNode::Welcome(_)
+        | ToNode::NewEpoch(_)
+        | ToNode::Drain(_)
+        | ToNode::EventAck(_)
+        | ToNode::Watch(_) => None,
         ToNode::RecordingRoster(_)
         | ToNode::RecordingStop(_)
         | ToNode::RecordingDelete(_)

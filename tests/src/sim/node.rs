@@ -250,6 +250,7 @@ impl NodeModel {
             | ToNode::NewEpoch(_)
             | ToNode::Drain(_)
             | ToNode::EventAck(_)
+            | ToNode::Watch(_)
             | ToNode::EndpointAnswer(_)
             | ToNode::Checkpoint(_)
             | ToNode::Adopt(_)

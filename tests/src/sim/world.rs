@@ -374,12 +374,18 @@ impl World {
             Reply::Session(view) => view.id.as_bytes(),
             Reply::Decisions(_)
             | Reply::Done
+            | Reply::Feed(..)
             | Reply::Fragment { .. }
+            | Reply::Listing(_)
+            | Reply::NodeDetail(_)
             | Reply::Nodes(_)
+            | Reply::Operation(_)
             | Reply::Own { .. }
             | Reply::Recordings(_)
             | Reply::Refused(_)
             | Reply::Resumed { .. }
+            | Reply::Rows(_)
+            | Reply::SessionParts(_)
             | Reply::Sessions(_)
             | Reply::Stats(_)
             | Reply::Watching { .. } => return,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quinn::{Connection, Endpoint, SendStream};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -158,6 +159,7 @@ fn start(
     tasks.spawn(send_loads(Arc::clone(shared), connection.clone()));
     tasks.spawn(renew(Arc::clone(shared), renewal));
     tasks.spawn(super::files::accept(Arc::clone(shared), connection.clone()));
+    tasks.spawn(send_stats(Arc::clone(shared), connection.clone()));
 }
 
 async fn write_answers(
@@ -308,6 +310,18 @@ async fn send_loads(shared: Arc<Shared>, connection: Connection) -> Result<(), F
         }
     }
     Ok(())
+}
+
+async fn send_stats(shared: Arc<Shared>, connection: Connection) -> Result<(), Failure> {
+    let mut stats = shared.stats.subscribe();
+    loop {
+        match stats.recv().await {
+            Ok(stats) => send_datagram(&shared, &connection, &stats.into()),
+            // The newest wins.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
 }
 
 /// Renews the certificate when a third of its life is left. The present connection goes on with the old one.

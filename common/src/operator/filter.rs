@@ -1,6 +1,6 @@
 //! Pure: no clock, no I/O, no async.
 //!
-//! The filter language of tables and of `console get --filter`.
+//! The filter language: of windows of rows, and of `console get --filter`.
 //!
 //! Words match the row's name: `standup`. Fields compare: `state:run*` (glob), `node~eu` (part), `cpu>80`, `out>=1.5G`,
 //! `age<5min`, `state!=running`. `!` turns one term round, a blank means and, `|` means or. Case does not matter in texts.
@@ -209,7 +209,8 @@ fn text_of(row: &impl Fields, field: &str) -> Option<String> {
 }
 
 /// A number with an optional unit: amounts `k m g t` (thousands), spans `s min h d` (seconds; `ms` too), `%`.
-fn number(text: &str) -> Option<f64> {
+#[must_use]
+pub fn number(text: &str) -> Option<f64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let value: f64 = text[..end].parse().ok()?;
     let factor = match &text[end..] {
