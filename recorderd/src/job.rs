@@ -304,7 +304,7 @@ impl Job {
             State::Recording { studio } => {
                 let mut next = self.report_due_us.min(self.save_due_us);
                 next = next.min(self.studio_deadline(*studio).unwrap_or(u64::MAX));
-                if !self.is_started {
+                if !self.is_started && !self.awaited.is_empty() {
                     next = next.min(FIRST_MEDIA_TIMEOUT_US);
                 }
                 Some(next.min(self.untapped_us.map_or(u64::MAX, |since| since + TAP_TIMEOUT_US)))
@@ -312,8 +312,10 @@ impl Job {
             State::Stopping { studio: StudioState::Aborted { since_us }, .. } => {
                 Some(since_us + ABORT_TIMEOUT_US)
             }
-            State::Stopping { until_us, .. } => Some(*until_us),
-            State::Joining { .. } | State::Packing { .. } | State::Over { .. } => None,
+            State::Stopping { studio: StudioState::Running { .. } | StudioState::Starting { .. }, until_us, .. } => {
+                Some(*until_us)
+            }
+            State::Stopping { .. } | State::Joining { .. } | State::Packing { .. } | State::Over { .. } => None,
         }
     }
 

@@ -351,6 +351,8 @@ fn every_history_ends_with_exactly_one_outcome() {
             };
             job.handle(now_us, input);
             drive(&mut job, &mut random, &mut pending, &mut has_studio, &mut outcomes);
+            job.handle(now_us, Input::Tick);
+            assert!(job.deadline().is_none_or(|due| due > now_us), "seed {seed}: would spin: {job:?}");
         }
         job.handle(now_us, Input::Stop);
         for _ in 0..20 {

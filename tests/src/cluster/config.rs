@@ -35,7 +35,8 @@ pub(super) fn mediad(folder: &Path, name: &str, link: u16, health: u16, workers:
 pub(super) fn recorderd(folder: &Path, name: &str, link: u16, health: u16) -> String {
     let folder = folder.display();
     format!(
-        "{}[node]\nname = \"{name}\"\nstate_dir = \"{folder}/{name}\"\njoin_token_file = \"{folder}/masterd/join-token\"\nmasters = [\"127.0.0.1:{link}\"]\n",
+        "{}[node]\nname = \"{name}\"\nstate_dir = \"{folder}/{name}\"\njoin_token_file = \"{folder}/masterd/join-token\"\nmasters = [\"127.0.0.1:{link}\"]\n\n\
+         [recording]\ndir = \"{folder}/{name}-recordings\"\nstall = \"20s\"\n",
         common(health)
     )
 }
