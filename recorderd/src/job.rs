@@ -312,10 +312,14 @@ impl Job {
             State::Stopping { studio: StudioState::Aborted { since_us }, .. } => {
                 Some(since_us + ABORT_TIMEOUT_US)
             }
-            State::Stopping { studio: StudioState::Running { .. } | StudioState::Starting { .. }, until_us, .. } => {
-                Some(*until_us)
+            State::Stopping {
+                studio: StudioState::Running { .. } | StudioState::Starting { .. },
+                until_us,
+                ..
+            } => Some(*until_us),
+            State::Stopping { .. } | State::Joining { .. } | State::Packing { .. } | State::Over { .. } => {
+                None
             }
-            State::Stopping { .. } | State::Joining { .. } | State::Packing { .. } | State::Over { .. } => None,
         }
     }
 

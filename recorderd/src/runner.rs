@@ -501,6 +501,7 @@ impl Runner {
             layout: spec.layout.clone(),
             folder: path_text(self.folder.path()),
             name,
+            is_piece: self.job.journal().pieces.len() > 1,
             thumbnail: self.thumbnail(),
             labels: self.shared.look.labels,
             audio_tiles: self.shared.look.audio_tiles,

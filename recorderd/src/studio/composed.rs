@@ -255,19 +255,36 @@ impl Composed {
             Output::Film(film) => film.bytes(),
             Output::Sound(file) => file.bytes(),
         };
-        let media_us = u64::try_from((self.written_ms * 1_000 - DELAY_US).max(0)).unwrap_or_default();
-        FromStudio::Progress { media_us, bytes, warning: self.warning() }
+        FromStudio::Progress { media_us: self.media_us(), bytes, warning: self.warning() }
+    }
+
+    /// Recording time up to which everything is on the disk.
+    fn media_us(&self) -> u64 {
+        u64::try_from((self.written_ms * 1_000 - DELAY_US).max(0)).unwrap_or_default()
     }
 
     /// Makes the film ordinary.
     pub(super) fn finish(self) -> Result<(FromStudio, Stage), ComposedError> {
         let mut warnings = self.warnings.clone();
+        let media_us = self.media_us();
         let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let on_disk = |source| ComposedError::Write { file: file.clone(), source };
         let (bytes, duration_us) = match self.output {
             Output::Film(mut film) => {
                 film.flush().map_err(on_disk)?;
+                let bytes = film.bytes();
                 drop(film);
+                if self.begin.is_piece {
+                    return Ok((
+                        FromStudio::Done {
+                            duration_us: media_us,
+                            bytes,
+                            files: Vec::new(),
+                            warning: joined(&warnings),
+                        },
+                        self.stage,
+                    ));
+                }
                 let finished = finish::film(&[(self.path.clone(), 0)], &self.path)?;
                 warnings.extend(finished.left_out);
                 (finished.bytes, finished.duration_us)

@@ -87,7 +87,9 @@ pub(super) fn film(pieces: &[(PathBuf, u64)], into: &Path) -> Result<Finished, F
     out.sync_all().map_err(on(&temporary))?;
     let bytes = out.metadata().map_err(on(&temporary))?.len();
     fs::rename(&temporary, into).map_err(on(into))?;
-    remove_pieces(pieces, into);
+    // What could not be used stays for whoever knows better.
+    let used = pieces.iter().zip(&files).filter(|(_, file)| file.is_some());
+    remove_pieces(&used.map(|(piece, _)| piece.clone()).collect::<Vec<_>>(), into);
     Ok(Finished { bytes, duration_us, left_out })
 }
 

@@ -106,6 +106,8 @@ pub struct Begin {
     pub folder: String,
     /// Composed: the film is `<name>.mp4`, the sound alone `<name>.webm`, from its first byte on.
     pub name: String,
+    /// Composed: a later piece of the film. It is left as it grew, without a picture: [`ToStudio::Finish`] joins it.
+    pub is_piece: bool,
     /// Composed with video: the picture of the middle of the film, as the name of a file in the folder.
     pub thumbnail: String,
     /// Draw each stream's name on its tile.

@@ -60,6 +60,7 @@ pub(crate) fn begin(folder: &Path, mode: RecordingMode) -> Begin {
         labels: false,
         audio_tiles: false,
         zero_unix_us: 0,
+        is_piece: false,
         memory_max_bytes: 600 << 20,
     }
 }
