@@ -391,7 +391,7 @@ impl Intake {
     fn push_now(&mut self, id: TrackId, arrival_us: i64, what: What) {
         let Some(track) = self.tapped.get(&id).and_then(|key| self.tracks.get_mut(key)) else { return };
         let entry = ring::Entry { arrival_us, what };
-        if let Some(piece_us) = self.piece_us {
+        if let Some(piece_us) = self.piece_us.filter(|piece_us| !is_past(track.codec, *piece_us, &entry)) {
             self.outputs.push_back(Output::Studio(to_studio(track.number, piece_us, &entry)));
         }
         track.ring.push(entry);
@@ -468,6 +468,9 @@ impl Intake {
             let mut at_us = i64::MIN;
             for entry in track.ring.since(piece_us) {
                 at_us = at_us.max(entry.arrival_us);
+                if is_past(track.codec, piece_us, entry) {
+                    continue;
+                }
                 replay.push((at_us, to_studio(track.number, piece_us, entry)));
             }
         }
@@ -496,6 +499,11 @@ fn want(key: Key, spatial: u8) -> Output {
 
 const fn turn(track: &Track) -> ToStudio {
     ToStudio::Orientation { track: track.number, orientation: track.orientation }
+}
+
+/// Sound from before the begin: of no use to anybody. Pictures are, as later ones are made of them.
+const fn is_past(codec: Codec, piece_us: i64, entry: &ring::Entry) -> bool {
+    codec.is_audio() && entry.arrival_us < piece_us && matches!(entry.what, What::Packet { .. })
 }
 
 fn to_studio(track: u32, piece_us: i64, entry: &ring::Entry) -> ToStudio {

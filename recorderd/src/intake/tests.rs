@@ -105,6 +105,12 @@ fn packets_reach_the_studio_in_recording_time() {
         ["add 1 VP8 1 []", "rtp 1 1000000", "report 1 2000000", "gap 1", "remove 1"]
     );
     assert_eq!(intake.counts(), Counts { packets: 1, bytes: 20, gaps: 1 });
+    // Sound from before the begin is of no use, pictures are.
+    intake.take(0, began(12, 1, "OPUS"));
+    intake.take(0, began(13, 1, "VP8"));
+    intake.take(0, packet(12, 1, -SECOND, true));
+    intake.take(0, packet(13, 1, -SECOND, true));
+    assert_eq!(drain(&mut intake), ["add 2 Opus 1 []", "add 3 VP8 1 []", "rtp 3 -1000000"]);
     intake.take(0, began(11, 1, "THEORA"));
     assert_eq!(
         (drain(&mut intake).len(), intake.take_warnings()),
