@@ -11,7 +11,12 @@ fn main() -> ExitCode {
     // Hidden: how the recorder starts its own children. `recorderd studio <pid of the recorder>`.
     let mut given = std::env::args().skip(1);
     if given.next().as_deref() == Some(studio::SUBCOMMAND) {
-        return studio::run(given.next().and_then(|pid| pid.parse().ok()).unwrap_or_default());
+        let argument = given.next().unwrap_or_default();
+        if argument == studio::PROBE {
+            exit::say(&studio::probe::report());
+            return Exit::Done.into();
+        }
+        return studio::run(argument.parse().unwrap_or_default());
     }
     let args = match exit::parse_args::<args::Args>() {
         Ok(args) => args,
@@ -21,6 +26,10 @@ fn main() -> ExitCode {
         Ok(Settled::Run(settings)) => settings,
         Ok(Settled::Shown(text)) => {
             exit::say(&text);
+            if args.common.check_config {
+                let report = studio::probe::report();
+                report.lines().for_each(|line| exit::complain("recorderd", &line));
+            }
             return Exit::Done.into();
         }
         Err(error) => {

@@ -36,6 +36,9 @@ use protocol::{Begin, Decoder, FileResult, Finish, FromStudio, ToStudio};
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "studio";
 
+/// Argument of the subcommand that makes it print [`probe::report`] and end.
+pub const PROBE: &str = "probe";
+
 /// Messages and frames that may wait: above, the socket fills, and the recorder notices.
 const EVENTS_MAX: usize = 1_024;
 

@@ -1,16 +1,21 @@
 //! Shell: keeps one studio ready, so that a recording need not wait until GStreamer is loaded.
 
 use std::io;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::telemetry::task;
+use tokio::process::Command;
 use tokio::time::sleep;
 
 use crate::child::Child;
 
 /// The next spare is not started while the one before is busy with its start.
 const SPARE_DELAY: Duration = Duration::from_secs(2);
+
+/// The first time GStreamer looks at all its plugins, which takes seconds.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where studios come from.
 #[derive(Clone, Debug)]
@@ -25,6 +30,7 @@ impl Studios {
     pub fn start() -> Self {
         let studios = Self { spare: Arc::default() };
         studios.refill(Duration::ZERO);
+        drop(task::spawn("probe", Self::probe()));
         studios
     }
 
@@ -38,6 +44,25 @@ impl Studios {
         match spare {
             Some(spare) if spare.identity().is_some_and(crate::child::is_alive) => Ok(spare),
             Some(_) | None => Child::start(),
+        }
+    }
+
+    /// Says in the log what this machine lacks. GStreamer is asked in a process of its own: the recorder never loads it.
+    async fn probe() {
+        let output = Command::new("/proc/self/exe")
+            .arg0("recorderd")
+            .args([crate::studio::SUBCOMMAND, crate::studio::PROBE])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        match tokio::time::timeout(PROBE_TIMEOUT, output).await {
+            Ok(Ok(output)) => {
+                for line in String::from_utf8_lossy(&output.stdout).lines() {
+                    tracing::warn!(missing = line, "recordings are limited");
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "cannot ask for GStreamer's elements"),
+            Err(_late) => tracing::warn!("GStreamer does not tell its elements"),
         }
     }
 

@@ -69,6 +69,29 @@ impl Missing {
     }
 }
 
+/// What a recorder's operator should know of this machine: one sentence a line, nothing when all is there.
+#[must_use]
+pub fn report() -> String {
+    let found = match missing() {
+        Ok(found) => found,
+        Err(error) => {
+            return format!("no composed recording is possible: {}\n", common::telemetry::chain(&error));
+        }
+    };
+    let mut text = String::new();
+    if !found.needed.is_empty() {
+        text += "no composed recording is possible: GStreamer lacks ";
+        text += &Missing::explain(&found.needed);
+        text.push('\n');
+    }
+    if !found.wished.is_empty() {
+        text += "some codecs cannot be shown in composed recordings, or films have no thumbnail: GStreamer lacks ";
+        text += &Missing::explain(&found.wished);
+        text.push('\n');
+    }
+    text
+}
+
 /// GStreamer cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot load GStreamer")]

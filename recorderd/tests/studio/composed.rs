@@ -67,6 +67,7 @@ fn everybody_is_in_a_tile_of_their_own_and_sound_and_picture_stay_together() {
     let (duration_us, bytes) = done(&studio.stop());
     let path = folder.path().join("film.mp4");
     println!("started after {started:?}; {used:?} of CPU in {length} us; {peak} MB; {bytes} bytes");
+    assert!(used.as_micros() * 2 <= length.unsigned_abs().into() && peak <= 200, "{used:?} {peak}");
     assert_eq!(wanted.get(&2), Some(&(640, 360)), "a quarter of the film is asked for");
     assert!((duration_us.cast_signed() - length).abs() < 600_000, "{duration_us} {length}");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
