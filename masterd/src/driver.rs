@@ -259,7 +259,8 @@ impl Driver {
                     Output::Fenced => return Flow::Fenced,
                     Output::Notify { viewer, event } => {
                         if let Some(notes) = self.viewers.get(&viewer)
-                            && notes.try_send(Note::Event(event)).is_err()
+                            && (!has_room(notes, event.what.text_bytes())
+                                || notes.try_send(Note::Event(event)).is_err())
                         {
                             slow.push(viewer);
                         }
@@ -291,6 +292,13 @@ impl Driver {
     }
 }
 
+/// Whether an event of `bytes` may wait for a reader: a queue of such events must stay below [`NOTE_BYTES_MAX`]. Events that
+/// wait for a reader stay in memory, whatever the log keeps.
+fn has_room(notes: &mpsc::Sender<Note>, bytes: usize) -> bool {
+    let waiting = notes.max_capacity() - notes.capacity();
+    waiting.saturating_mul(bytes) <= NOTE_BYTES_MAX
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Flow {
     Fenced,
@@ -300,4 +308,24 @@ enum Flow {
 /// Inputs taken in one turn at most, so that outputs leave soon.
 const BATCH_MAX: usize = 256;
 
+/// As much as the log keeps: a reader that is let go finds the rest there.
+const NOTE_BYTES_MAX: usize = crate::limits::EVENT_BYTES_PER_SESSION_MAX;
+
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ViewerEnd;
+
+    #[test]
+    fn long_events_that_wait_for_a_slow_reader_are_bounded_by_bytes_too() {
+        let (notes, _later) = mpsc::channel(1024);
+        let mut waiting = 0;
+        while has_room(&notes, 64 * 1024) && notes.try_send(Note::Closed(ViewerEnd::SessionClosed)).is_ok() {
+            waiting += 1;
+        }
+        assert_eq!(waiting, 65);
+        assert!(has_room(&notes, 200), "short ones may wait still");
+    }
+}

@@ -627,6 +627,38 @@ fn nodes_that_adopt_and_never_report_do_not_use_each_others_numbers() {
 }
 
 #[test]
+fn a_subscriber_that_floods_requests_costs_its_share_and_nobody_elses() {
+    let mut rig = Rig::new(37);
+    let publisher = rig.publisher(1, &[""]);
+    let [flooder, victim] = [(); 2].map(|()| subscriber(&mut rig, 1));
+    for client in [flooder, victim] {
+        subscribe(&mut rig, client, 0, 1, u8::MAX);
+    }
+    rig.clients[victim].down = Net { loss_permille: 50, delay_ms: 10, ..Net::default() };
+    rig.run(1000, &[publisher]);
+    let before = *rig.router.totals();
+    for _ in 0..3000 {
+        let newest = rig.got(flooder, VIDEO).highest;
+        let wanted: Vec<u16> = (newest.saturating_sub(250)..=newest).map(|index| index as u16).collect();
+        rig.control(flooder, |builder| {
+            for _ in 0..8 {
+                builder.nack(1, VIDEO, &wanted);
+                builder.pli(1, VIDEO);
+            }
+        });
+        rig.run(1, &[publisher]);
+    }
+    rig.run(300, &[]);
+    let after = *rig.router.totals();
+    let (sent, resent) = (after.packets_out - before.packets_out, after.resent - before.resent);
+    assert!(after.wanted - before.wanted > 100_000, "it did flood");
+    assert!(resent * 2 < sent, "{resent} of {sent} packets were repeats");
+    assert_eq!(rig.got(victim, VIDEO).holes(), [0; 0], "others get their repairs");
+    let [flow, ..] = &rig.clients[publisher].flows[..] else { panic!() };
+    assert!(flow.requests < 12, "{} key frames asked in 4 s", flow.requests);
+}
+
+#[test]
 fn the_rig_makes_what_browsers_make() {
     let mut flow = rig::Flowing::new(1, "", "1", MediaKind::Video, (640, 360), 3);
     let frame = flow.make(0);

@@ -173,3 +173,32 @@ pub async fn sdp(request: Request, kind: &'static str, max: usize) -> Result<Str
 }
 
 const _: () = assert!(FRAGMENT_BYTES_MAX <= SDP_BYTES_MAX, "a fragment fits where an SDP fits");
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    /// A body in pieces of 1 kB, and how many of them were read.
+    async fn read_pieces(count: usize, max: usize) -> (Result<usize, BodyError>, usize) {
+        let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&taken);
+        let pieces = stream::iter((0..count).map(move |_| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, Infallible>(vec![b' '; 1024])
+        }));
+        let read = read(Body::from_stream(pieces), max).await;
+        (read.map(|bytes| bytes.len()), taken.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_read_to_its_end_but_not_for_ever() {
+        assert_eq!(read_pieces(4, 4096).await, (Ok(4096), 4));
+        assert_eq!(read_pieces(100, 4096).await, (Err(BodyError::TooLarge), 100));
+        let (read, taken) = read_pieces(1_000_000, 4096).await;
+        assert_eq!((read, taken), (Err(BodyError::TooLarge), 4 + DISCARDED_BYTES_MAX / 1024 + 1));
+    }
+}
