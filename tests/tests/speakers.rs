@@ -15,8 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn heard(viewer: &Caller) -> Option<String> {
     let seen = viewer.seen("events").await.expect("events");
     let events = seen["events"].as_array().cloned().unwrap_or_default();
-    let slots = events.iter().filter(|event| event["event"] == "slot" && event["data"]["kind"] == "audio");
-    slots.last().and_then(|event| event["data"]["streamId"].as_str().map(str::to_owned))
+    let mut slots =
+        events.iter().filter(|event| event["event"] == "slot" && event["data"]["kind"] == "audio");
+    slots.next_back().and_then(|event| event["data"]["streamId"].as_str().map(str::to_owned))
 }
 
 fn energy(stats: &Stats) -> f64 {

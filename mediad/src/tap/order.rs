@@ -96,7 +96,7 @@ mod tests {
     fn pop(order: &mut Order, give_up_us: u64) -> Result<u64, Next> {
         match order.pop(give_up_us) {
             Next::Item(item) => Ok(item.meta.index),
-            other => Err(other),
+            other @ (Next::Missing(_) | Next::Nothing) => Err(other),
         }
     }
 
