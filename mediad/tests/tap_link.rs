@@ -42,6 +42,7 @@ struct Node {
     grants: Mutex<Grants>,
     counters: TapCounters,
     publishes: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Node {
@@ -76,6 +77,9 @@ impl Source for Node {
     }
 
     fn holds(&self, session: SessionKey, recording: RecordingKey, life: u64) -> Result<(), Refused> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err((CloseCode::UnknownSession, "the session was closed"));
+        }
         match self.grants.lock().unwrap().holds(session, recording, life) {
             Some(true) => Ok(()),
             Some(false) => Err((CloseCode::Superseded, "another one")),
@@ -134,6 +138,7 @@ impl Cluster {
             grants: Mutex::default(),
             counters: TapCounters::default(),
             publishes: AtomicBool::new(true),
+            closed: AtomicBool::new(false),
         });
         let grant = TapGrant {
             session: SESSION,
@@ -302,6 +307,34 @@ async fn only_the_granted_recorder_taps_and_only_while_it_is_granted() {
         assert!(Instant::now() < end, "taps end");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_closed_ends_its_tracks_after_their_last_packets() {
+    let cluster = Cluster::start(&[""]);
+    let (client, mut events) = cluster.dial().await;
+    let mut count = 0;
+    let mut note = |event: &Event| {
+        if let Event::Packets { packets, .. } = event {
+            count += packets.len();
+        }
+        count > 100
+    };
+    take(&client, &mut events, &mut note).await;
+    cluster.node.publishes.store(false, Ordering::Relaxed);
+    cluster.node.rig().run(100, &[]);
+    cluster.node.closed.store(true, Ordering::Relaxed);
+    let mut ended = 0;
+    take(&client, &mut events, |event| {
+        note(event);
+        ended += u32::from(matches!(event, Event::Ended { why: EndWhy::SessionClosed, .. }));
+        ended == 2
+    })
+    .await;
+    assert_eq!(lost(&mut events).await, Some(CloseCode::UnknownSession));
+    let rig = cluster.node.rig();
+    let sent = rig.router.totals().packets_in;
+    assert_eq!(count as u64, sent, "all that was sent");
 }
 
 #[tokio::test]

@@ -29,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Looks that may fail before the session is taken for closed: its worker may be busy.
 const BLIND_MAX: u32 = 20;
 
+/// How long the last packets of a session may take to a recorder.
+const FINISH: Duration = Duration::from_secs(2);
+
 /// How long a missing packet is waited for unless the recorder says otherwise, and at most.
 const REORDER_MS: u64 = 300;
 const REORDER_MS_MAX: u64 = 2_000;
@@ -255,6 +258,14 @@ impl<S: Source> Served<S> {
         }
     }
 
+    /// Sends what is left of all tracks: closing the connection would cut it off.
+    async fn finish(&mut self, why: EndWhy) {
+        let tracks: Vec<TrackId> = self.running.keys().copied().collect();
+        tracks.into_iter().for_each(|track| self.end(track, why));
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        drop(timeout(FINISH, ended).await);
+    }
+
     fn take_end(
         &mut self,
         ended: Result<(TrackId, Result<(), TrackLost>), tokio::task::JoinError>,
@@ -272,7 +283,12 @@ impl<S: Source> Served<S> {
 
     async fn look(&mut self) -> Result<(), Ended> {
         let (session, recording) = (self.tap.session, self.tap.recording);
-        self.source.holds(session, recording, self.life).map_err(|(code, why)| Ended::new(code, why))?;
+        if let Err((code, why)) = self.source.holds(session, recording, self.life) {
+            if code == CloseCode::UnknownSession {
+                self.finish(EndWhy::SessionClosed).await;
+            }
+            return Err(Ended::new(code, why));
+        }
         let wants = self.wants();
         match self.source.look(Look { session, wants }).await {
             Some(seen) => {
