@@ -182,11 +182,8 @@ impl Core {
     pub(crate) fn intended_recording(&self, key: RecordingKey) -> Option<IntendedRecording> {
         let record = &self.recordings.get(&key)?.record;
         let streams = self.roster(record.session).into_iter().map(|it| it.stream).collect();
-        record.status.is_running().then(|| IntendedRecording {
-            recording: key,
-            generation: record.generation,
-            streams,
-        })
+        let intended = IntendedRecording { recording: key, generation: record.generation, streams };
+        record.status.is_running().then_some(intended)
     }
 
     /// The media node need not let the recorder in any more.
