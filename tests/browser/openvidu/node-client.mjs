@@ -39,9 +39,13 @@ const phases = {
     const [publisher] = connection.publishers;
     assert.deepEqual([publisher.hasAudio, publisher.hasVideo, publisher.typeOfVideo], [true, true, "CAMERA"]);
     assert.equal(publisher.videoDimensions, JSON.stringify({ width: 320, height: 240 }));
-    const changed = await session.updateConnection(connection.connectionId, { role: OpenViduRole.MODERATOR, record: false });
-    assert.equal(changed.connectionProperties.role, "MODERATOR");
+    const changed = await session.updateConnection(connection.connectionId, { record: false });
+    assert.equal(changed.connectionProperties.record, false);
     assert.equal(await session.fetch(), false, "what the library changed itself is no change");
+    // The library forgets one of its two fields for a role.
+    await session.updateConnection(connection.connectionId, { role: OpenViduRole.MODERATOR });
+    assert.equal(await session.fetch(), true);
+    assert.equal(await session.fetch(), false);
     await session.forceUnpublish(publisher);
     assert.equal(connection.publishers.length, 0);
     assert.equal(await session.fetch(), false);
