@@ -458,6 +458,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_receiver_is_offered_what_the_publisher_sends_and_nothing_else() {
+        let (node, _) = node();
+        let control = node.control();
+        control.execute(open_session(1)).await;
+        let hash = vec!["AB"; 32].join(":");
+        let offer = format!(
+            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\na=rtcp-mux\r\n\
+             a=ice-ufrag:abcd\r\na=ice-pwd:0123456789abcdefghijkl\r\na=fingerprint:sha-256 {hash}\r\n\
+             a=setup:actpass\r\na=rtpmap:111 opus/48000/2\r\n"
+        );
+        let published = control.execute(open_endpoint(2, SdpRequest::Offer(offer))).await;
+        assert!(matches!(published, OpResult::Ready(_)), "{published:?}");
+        let receive = EndpointOpen {
+            session: SESSION,
+            connection: ConnectionKey(5),
+            endpoint: EndpointKey(6),
+            generation: Generation(2),
+            kind: EndpointKind::Pair { stream: StreamKey(4) },
+            sdp: SdpRequest::MakeOffer,
+            ext: Vec::new(),
+        };
+        let OpResult::Ready(ready) = control.execute(receive.into()).await else { panic!("an offer") };
+        assert_eq!((ready.audio, ready.video), (1, 0));
+        assert!(ready.sdp.contains("opus/48000") && !ready.sdp.contains("red/48000"), "{}", ready.sdp);
+        assert!(!ready.sdp.contains("m=video"), "{}", ready.sdp);
+    }
+
+    #[tokio::test]
     async fn a_drained_node_says_so_once_and_metrics_name_its_workers() {
         let (node, facts) = node();
         let control = node.control();

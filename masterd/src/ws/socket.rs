@@ -249,9 +249,10 @@ impl Socket {
             }
             None => return Err(End::Gone),
         };
-        self.heard_at = Instant::now();
         match message {
             Message::Text(text) => {
+                // Pongs come from the browser also when its page hangs.
+                self.heard_at = Instant::now();
                 self.allowance.take();
                 self.take_text(&text).await
             }
