@@ -253,7 +253,13 @@ async fn moderators_signals_mutes_and_evictions_work_as_documented() {
         app.plays(1).await;
     }
 
-    // Roles and single use of tokens.
+    roles_and_tokens_hold(&stage, &guest, &stream).await;
+    changes_and_signals_arrive(&stage, &teacher, &pupil, &guest, &stream).await;
+    moderation_reaches_whom_it_concerns(&stage, &teacher, &pupil, &guest, &stream).await;
+}
+
+/// Who may do what, and that a token joins once.
+async fn roles_and_tokens_hold(stage: &Stage, guest: &App, stream: &str) {
     let permission = json!("OPENVIDU_PERMISSION_DENIED");
     let refused = guest.run("return app.refused(app.publish({}))", Value::Null).await;
     assert_eq!(refused["name"], permission, "{refused}");
@@ -271,8 +277,10 @@ async fn moderators_signals_mutes_and_evictions_work_as_documented() {
         again["message"].as_str().is_some_and(|text| text.contains(&format!("Token {token} is not valid")))
     );
     twice.close().await.expect("close");
+}
 
-    // Mute, another track, signals.
+/// Mute, another track, signals.
+async fn changes_and_signals_arrive(stage: &Stage, teacher: &App, pupil: &App, guest: &App, stream: &str) {
     pupil.run("app.publisher.publishAudio(false)", Value::Null).await;
     let muted =
         json!({ "property": "audioActive", "value": false, "reason": "publishAudio", "stream": stream });
@@ -280,10 +288,10 @@ async fn moderators_signals_mutes_and_evictions_work_as_documented() {
     pupil.run("await app.publisher.replaceTrack(app.picture(480, 360))", Value::Null).await;
     let changed = json!({ "property": "videoDimensions", "value": { "width": 480, "height": 360 } });
     guest.sees(changed).await;
-    let wide = |value: &Value| value[&stream]["video"]["width"] == 480;
+    let wide = |value: &Value| value[stream]["video"]["width"] == 480;
     guest.page.wait("the new track", SOON, "return app.playing()", Value::Null, wide).await.expect("shown");
     teacher.run("await app.session.signal({ type: 'chat', data: 'hello' })", Value::Null).await;
-    for app in [&teacher, &pupil, &guest] {
+    for app in [teacher, pupil, guest] {
         app.sees(
             json!({ "name": "signal", "type": "signal:chat", "data": "hello", "from": teacher.connection }),
         )
@@ -297,8 +305,16 @@ async fn moderators_signals_mutes_and_evictions_work_as_documented() {
     stage.cluster.api("POST", "/openvidu/api/signal", &from_server).await.expect("signal");
     guest.sees(json!({ "name": "signal", "type": "signal:chat", "data": "server", "from": null })).await;
     assert!(!guest.events().await.iter().any(|event| event["data"] == "psst"));
+}
 
-    // A role changes, streams and connections are ended by others.
+/// A role changes, streams and connections are ended by others.
+async fn moderation_reaches_whom_it_concerns(
+    stage: &Stage,
+    teacher: &App,
+    pupil: &App,
+    guest: &App,
+    stream: &str,
+) {
     let path = format!("/openvidu/api/sessions/class/connection/{}", guest.connection);
     let patched = stage.cluster.api("PATCH", &path, &json!({ "role": "PUBLISHER" })).await.expect("patch");
     assert_eq!((patched.status, &patched.json()["role"]), (200, &json!("PUBLISHER")));
@@ -307,7 +323,7 @@ async fn moderators_signals_mutes_and_evictions_work_as_documented() {
         .await;
     teacher.run("await app.session.forceUnpublish(app.stream(args))", json!(stream)).await;
     let ended = json!({ "stream": stream, "reason": "forceUnpublishByUser" });
-    for (app, name) in [(&pupil, "publisher.streamDestroyed"), (&guest, "streamDestroyed")] {
+    for (app, name) in [(pupil, "publisher.streamDestroyed"), (guest, "streamDestroyed")] {
         let mut ended = ended.clone();
         ended["name"] = json!(name);
         app.sees(ended).await;
@@ -341,6 +357,29 @@ async fn a_lost_socket_and_a_killed_masterd_cost_no_event_and_no_stream() {
     ada.plays(1).await;
     ben.plays(1).await;
 
+    let eve = a_lost_socket_misses_nothing(&stage, &path, &ada, &ben, [&from_ada, &from_ben]).await;
+    a_killed_masterd_is_resumed_at(&stage, &ada, &ben, &eve, &from_ada).await;
+
+    // Too late, and a closed tab.
+    path.cut();
+    let left = |app: &App| json!({ "name": "connectionDestroyed", "connection": app.connection, "reason": "networkDisconnect" });
+    ben.sees(left(&ada)).await;
+    path.mend();
+    ada.sees(json!({ "name": "sessionDisconnected", "reason": "networkDisconnect" })).await;
+    let gone = left(&eve);
+    eve.page.close().await.expect("close");
+    ben.sees(gone).await;
+}
+
+/// What happens while a socket is lost is told once it is back; gives who has come meanwhile.
+async fn a_lost_socket_misses_nothing(
+    stage: &Stage,
+    path: &Path4443,
+    ada: &App,
+    ben: &App,
+    streams: [&str; 2],
+) -> App {
+    let [from_ada, from_ben] = streams;
     path.cut();
     ada.sees(json!({ "name": "reconnecting" })).await;
     ben.run("await app.session.signal({ type: 'x', data: 'while away' })", Value::Null).await;
@@ -359,13 +398,17 @@ async fn a_lost_socket_and_a_killed_masterd_cost_no_event_and_no_stream() {
     }
     ada.run("app.subscribers.delete(args)", json!(from_ben)).await;
     ada.plays(1).await;
-    ben.goes_on(&from_ada).await;
+    ben.goes_on(from_ada).await;
     assert_eq!(ben.count("connectionDestroyed").await, 0, "{:?}", ben.events().await);
     assert_eq!(ben.count("streamDestroyed").await, 0, "{:?}", ben.events().await);
+    eve
+}
 
+/// Clients go on with the next masterd.
+async fn a_killed_masterd_is_resumed_at(stage: &Stage, ada: &App, ben: &App, eve: &App, from_ada: &str) {
     stage.cluster.masterd.kill();
     stage.cluster.masterd.start().await.expect("start");
-    for (app, times) in [(&ada, 2), (&ben, 1), (&eve, 1)] {
+    for (app, times) in [(ada, 2), (ben, 1), (eve, 1)] {
         let resumed = |events: &Value| {
             let all = events.as_array().into_iter().flatten();
             all.filter(|event| event["name"] == "reconnected").count() >= times
@@ -373,20 +416,10 @@ async fn a_lost_socket_and_a_killed_masterd_cost_no_event_and_no_stream() {
         app.page.wait("resumption", SOON, "return app.events", Value::Null, resumed).await.expect("resumed");
     }
     eve.run("await app.session.signal({ type: 'x', data: 'after the restart' })", Value::Null).await;
-    for app in [&ada, &ben] {
+    for app in [ada, ben] {
         app.sees(json!({ "name": "signal", "data": "after the restart" })).await;
     }
-    ben.goes_on(&from_ada).await;
-
-    // Too late, and a closed tab.
-    path.cut();
-    let left = |app: &App| json!({ "name": "connectionDestroyed", "connection": app.connection, "reason": "networkDisconnect" });
-    ben.sees(left(&ada)).await;
-    path.mend();
-    ada.sees(json!({ "name": "sessionDisconnected", "reason": "networkDisconnect" })).await;
-    let gone = left(&eve);
-    eve.page.close().await.expect("close");
-    ben.sees(gone).await;
+    ben.goes_on(from_ada).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
