@@ -239,26 +239,8 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
             ("sessionDestroyed", json!({ "reason": reason(*why), "durationMs": duration_ms }))
         }
         Fact::SessionPlaced { node } => ("sessionPlaced", json!({ "mediaNodeId": node })),
-        Fact::ParticipantJoined { connection, role: as_role, server_data, client } => {
-            let mut fields = json!({
-                "connectionId": connection,
-                "role": role(*as_role),
-                "serverData": server_data,
-                "clientData": client.client_data,
-                "platform": client.platform,
-            });
-            if audience == Audience::App {
-                fields["ip"] = json!(client.ip);
-            }
-            ("joined", fields)
-        }
-        Fact::ParticipantLeft { connection, reason: why, duration_ms } => {
-            ("left", json!({ "connectionId": connection, "reason": reason(*why), "durationMs": duration_ms }))
-        }
-        Fact::ConnectionChanged { connection, property } => {
-            let (name, value) = connection_property(*property);
-            let fields = json!({ "connectionId": connection, "property": name, "newValue": value });
-            ("connectionPropertyChanged", fields)
+        Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::ConnectionChanged { .. } => {
+            describe_participant(fact, audience)
         }
         Fact::Published { .. }
         | Fact::StreamChanged { .. }
@@ -315,6 +297,33 @@ fn describe(fact: &Fact, audience: Audience) -> (&'static str, Value) {
             }
             ("recordingStatusChanged", Value::Object(fields))
         }
+    }
+}
+
+fn describe_participant(fact: &Fact, audience: Audience) -> (&'static str, Value) {
+    match fact {
+        Fact::ParticipantJoined { connection, role: as_role, server_data, client } => {
+            let mut fields = json!({
+                "connectionId": connection,
+                "role": role(*as_role),
+                "serverData": server_data,
+                "clientData": client.client_data,
+                "platform": client.platform,
+            });
+            if audience == Audience::App {
+                fields["ip"] = json!(client.ip);
+            }
+            ("joined", fields)
+        }
+        Fact::ParticipantLeft { connection, reason: why, duration_ms } => {
+            ("left", json!({ "connectionId": connection, "reason": reason(*why), "durationMs": duration_ms }))
+        }
+        Fact::ConnectionChanged { connection, property } => {
+            let (name, value) = connection_property(*property);
+            let fields = json!({ "connectionId": connection, "property": name, "newValue": value });
+            ("connectionPropertyChanged", fields)
+        }
+        _ => ("unknown", json!({})),
     }
 }
 
