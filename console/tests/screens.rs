@@ -273,7 +273,7 @@ fn menus_palette_dialogs_and_floats_show_as_kept() {
 fn a_drain_says_what_it_affects_asks_for_the_name_and_reports() {
     let mut desk = Desk::open((160, 50), COLOUR);
     desk.keys("2/name=media-011<Enter>d");
-    desk.expect("Drain media-011?").expect("sessions,").expect("they move to other nodes");
+    desk.expect("Drain media-011?").expect("sessions,").expect("they move to");
     desk.keys("<Tab><Tab><Tab><Enter>");
     desk.expect("reason is missing");
     desk.keys("kernel<Tab>media-0<Tab><Tab><Enter>").expect("type media-011 to go on");
@@ -429,7 +429,7 @@ fn an_operation_that_was_cut_off_is_asked_for_when_the_link_is_back() {
 fn recordings_are_started_ended_and_deleted() {
     let mut desk = Desk::open((160, 50), COLOUR);
     desk.keys("3R").expect("Record ").expect("connections begins");
-    desk.keys("<Tab><Enter>").expect("recording started");
+    desk.keys("<Tab><Enter>").expect(": recording ").expect(" started");
     desk.seconds(3).keys("4").expect("started").expect("composed");
     desk.keys("x").expect("the recording is under way: end it first").keys("<Esc>");
     desk.keys("R").expect("End recording").keys("done<Tab><Tab><Enter>").expect("recording stopped");

@@ -45,10 +45,12 @@ pub(super) fn menu(state: &State, canvas: &mut Canvas<'_>) {
         canvas.hit(Rect::new(x - 1, 0, text::width(&label), 1), Target::MenuTitle(index));
     }
     let right = link_parts(state);
-    let needed: u16 = right.iter().map(|(part, _)| text::width(part) + 2).sum();
-    let mut x = width.saturating_sub(needed).max(46);
+    let gap = if width >= NAMES_FROM { 2 } else { 1 };
+    let needed: u16 = right.iter().map(|(part, _)| text::width(part) + gap).sum();
+    let menus = titles().last().map_or(0, |(x, title)| x + text::width(title) + 2);
+    let mut x = width.saturating_sub(needed).max(menus);
     for (part, role) in right {
-        x = canvas.text(x, 0, width.saturating_sub(x), &part, role) + 2;
+        x = canvas.text(x, 0, width.saturating_sub(x), &part, role) + gap;
     }
 }
 
