@@ -302,7 +302,7 @@ impl View {
         Selected { all, total: count(passing.len()), first, rows }
     }
 
-    fn window_of<'a, R: 'a>(
+    fn window_of<'a, R>(
         &self,
         rows: impl ExactSizeIterator<Item = &'a R>,
         at_ms: u64,
@@ -311,7 +311,7 @@ impl View {
     ) -> Selected
     where
         InTime<'a, R>: Fields,
-        R: Keyed,
+        R: Keyed + 'a,
     {
         let all = count(rows.len());
         let field = self.order.field.as_str();
