@@ -261,14 +261,14 @@ impl Router {
             streams: HashMap::new(),
             sessions: HashMap::new(),
             staging,
-            dirty: Vec::new(),
+            dirty: Vec::with_capacity(LISTED),
             cursor: flush::Cursor::default(),
-            moves: Vec::new(),
-            starts: Vec::new(),
+            moves: Vec::with_capacity(LISTED),
+            starts: Vec::with_capacity(LISTED),
             repairs: VecDeque::with_capacity(repair::REPAIRS_MAX),
-            lossy: Vec::new(),
-            wishing: Vec::new(),
-            feedback: Vec::new(),
+            lossy: Vec::with_capacity(LISTED),
+            wishing: Vec::with_capacity(LISTED),
+            feedback: Vec::with_capacity(LISTED),
             feedback_us: 0,
             report_step: 0,
             report_slot: 0,
@@ -660,6 +660,9 @@ const fn may_publish(permit: &Permit, kind: MediaKind) -> bool {
         MediaKind::Video => permit.publish_video,
     }
 }
+
+/// Room of lists of what there is to do; those of a worker with more to do at one time grow once.
+const LISTED: usize = 64;
 
 /// Round-trip time before one was measured.
 const RTT_US_DEFAULT: u64 = 100_000;

@@ -7,10 +7,11 @@ use tests::load::{Plan, run};
 use tests::wait;
 
 const SUBSCRIBERS: u32 = 10;
-const DURATION: Duration = Duration::from_secs(12);
-/// What is counted lies within the measured phase, and begins when rings and lists have grown.
+const DURATION: Duration = Duration::from_secs(13);
+/// What is counted lies within the measured phase, and begins when the ring has been made to fit the publisher's bit rate, which
+/// takes two looks a second apart.
 const COUNTED: Duration = Duration::from_secs(10);
-const WARM_UP: Duration = Duration::from_millis(1_500);
+const WARM_UP: Duration = Duration::from_millis(2_300);
 
 /// Counters of the media thread.
 #[derive(Clone, Copy, Debug)]

@@ -222,7 +222,7 @@ impl Encoding {
             receiver: Receiver::new(clock_hz),
             kind,
             ring: None,
-            pending: Vec::new(),
+            pending: Vec::with_capacity(PENDING),
             dirty: false,
             subscribers: Vec::new(),
             gate: Gate::default(),
@@ -396,6 +396,9 @@ const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// One second of 50 packets at up to 64 kbit/s, with room for redundancy.
 const AUDIO_RING: RingSize = RingSize { packets: 64, bytes: 16 * 1024 };
+
+/// Packets of one turn that there is room for: many frames, or a large key frame.
+const PENDING: usize = 64;
 
 /// Packets of a frame that follow each other within this time are worth waiting for. Browsers: 20 microseconds.
 const PACE_GAP_US: u64 = 300;

@@ -18,6 +18,9 @@ use crate::transport::lease::RTCP_INDEX_END;
 /// packets add one. Enforced by [`Opener`].
 pub const SOURCES_MAX: usize = 64;
 
+/// Sources of a usual peer: sound, or three encodings and their repairs.
+const SOURCES_EXPECTED: usize = 8;
+
 /// An RTP packet that was opened in place.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Opened {
@@ -189,8 +192,15 @@ pub(crate) fn rtp_header_len(packet: &[u8]) -> Option<usize> {
 }
 
 /// A few windows by SSRC; a linear search beats a hash table at this size.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sources(Vec<(u32, Window)>);
+
+impl Default for Sources {
+    /// With room for a usual peer's, so that the first packet of one does not allocate.
+    fn default() -> Self {
+        Self(Vec::with_capacity(SOURCES_EXPECTED))
+    }
+}
 
 impl Sources {
     fn resumed(streams: &[RxStream]) -> Self {
