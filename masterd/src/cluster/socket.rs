@@ -411,6 +411,7 @@ impl Core {
         }
         let stream = publication.name.clone();
         self.dirty.insert(RecordKey::Endpoint(endpoint));
+        self.rosters.insert(session);
         self.emit(session, Fact::StreamChanged { connection, stream, property, reason });
         Ok(())
     }
