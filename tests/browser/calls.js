@@ -28,6 +28,19 @@ window.calls = (() => {
     return stream;
   }
 
+  // A steady tone: the beeps of fake microphones are too short to count as speech.
+  function tone() {
+    const context = new AudioContext();
+    void context.resume();
+    const oscillator = context.createOscillator();
+    const volume = context.createGain();
+    volume.gain.value = 0.3;
+    const destination = context.createMediaStreamDestination();
+    oscillator.connect(volume).connect(destination);
+    oscillator.start();
+    return destination.stream.getAudioTracks()[0];
+  }
+
   async function media({ source = "camera", width = 320, height = 180, fps = 15, audio = true, video = true }) {
     if (source === "camera") {
       return navigator.mediaDevices.getUserMedia({
@@ -36,7 +49,9 @@ window.calls = (() => {
       });
     }
     const stream = video ? picture(width, height, fps) : new MediaStream();
-    if (audio) {
+    if (audio === "tone") {
+      stream.addTrack(tone());
+    } else if (audio) {
       const sound = await navigator.mediaDevices.getUserMedia({ audio: true });
       sound.getAudioTracks().forEach((track) => stream.addTrack(track));
     }
@@ -284,7 +299,6 @@ window.calls = (() => {
       height: line.frameHeight ?? 0,
       nacks: line.nackCount ?? 0,
       plis: line.pliCount ?? 0,
-      energy: line.totalAudioEnergy ?? null,
       retransmitted: line.retransmittedPacketsSent ?? line.retransmittedPacketsReceived ?? 0,
     });
     const transport = report.find((line) => line.type === "transport");

@@ -49,9 +49,9 @@ async fn each_viewer_chooses_its_layer_and_keeps_it() {
     let browsers = Browsers::start(&[Kind::Chromium]).await.expect("browsers");
     let publisher = browsers.caller(Kind::Chromium, "up", &cluster).await.expect("page");
     let token = cluster.token("chosen", "PUBLISHER").await.expect("token");
-    // Two encodings of 160x90 and 320x180: both fit whatever a busy machine may estimate of its loopback.
+    // Browsers send two encodings of a picture of this size, and fewer of smaller ones.
     let options =
-        json!({ "source": "picture", "width": 320, "height": 180, "rids": ["l", "h"], "audio": false });
+        json!({ "source": "picture", "width": 640, "height": 360, "rids": ["l", "h"], "audio": false });
     publisher.publish("up", &token, options).await.expect("publish");
 
     let mut viewers = Vec::new();
@@ -68,18 +68,18 @@ async fn each_viewer_chooses_its_layer_and_keeps_it() {
             |stats: &tests::call::Stats| stats.videos().any(|flow| flow["width"].as_u64() == Some(width));
         viewer.reaches(name, &what, is_shown).await.expect("the picture")
     };
-    shows(0, 320).await;
-    shows(1, 320).await;
-    for (layer, width) in [(json!(0), 160), (json!(1), 320), (json!(0), 160), (json!(null), 320)] {
+    shows(0, 640).await;
+    shows(1, 640).await;
+    for (layer, width) in [(json!(0), 320), (json!(1), 640), (json!(0), 320), (json!(null), 640)] {
         let layers = json!({ "layers": [{ "slot": 0, "layer": layer }] });
-        let before = shows(1, 320).await.frames();
+        let before = shows(1, 640).await.frames();
         assert_eq!(viewers[0].0.arrange("first", layers).await.expect("answer"), 204);
         let changed = shows(0, width).await;
         assert_eq!(changed.videos().count(), 1, "one flow, whatever it carries: {}", changed.0);
         viewers[0].0.plays("first", 1, 15).await.expect("it goes on");
-        let second = shows(1, 320).await;
+        let second = shows(1, 640).await;
         assert!(second.frames() > before, "the other viewer is not disturbed");
-        assert!(second.videos().all(|flow| flow["width"] == 320));
+        assert!(second.videos().all(|flow| flow["width"] == 640));
     }
     let status = viewers[0].0.arrange("first", json!({ "layers": [{ "slot": 9, "layer": 0 }] })).await;
     assert_ne!(status.expect("answer"), 204, "there is no such slot");
