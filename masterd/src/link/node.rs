@@ -199,6 +199,7 @@ impl Served {
         });
         let mut welcomed = *epochs.borrow();
         write(&mut send, &welcome.envelope(welcomed, OpId::default(), 0)).await?;
+        let mut epochs_follow = true;
         loop {
             // Both arms are cancel safe.
             tokio::select! {
@@ -206,10 +207,11 @@ impl Served {
                     Some(envelope) => write(&mut send, &envelope).await?,
                     None => return Ok(()),
                 },
-                changed = epochs.changed() => {
+                changed = epochs.changed(), if epochs_follow => {
                     if changed.is_err() {
-                        // masterd ends; its links are about to be closed.
-                        std::future::pending::<()>().await;
+                        // No other epoch will come; commands still do.
+                        epochs_follow = false;
+                        continue;
                     }
                     let epoch = *epochs.borrow_and_update();
                     if epoch != welcomed {
