@@ -92,8 +92,8 @@ impl Core {
 
     fn refuse_operation(&mut self, req: RequestId, operation: Operation, kind: RefusedKind, why: String) {
         let state = OperationState::Refused { kind, why };
-        // Looking is not worth an audit, trying is.
-        if !operation.dry_run {
+        // Looking is not worth an audit, trying is: a role that does not suffice is told by the dry run already.
+        if !operation.dry_run || kind == RefusedKind::Role {
             self.audit(operation, &state);
         }
         self.reply(req, Reply::Operation(state));
