@@ -222,7 +222,7 @@ async fn nodes_and_health_are_shown() {
 async fn what_the_framework_answers_is_403_or_natural() {
     let rows: [(&str, &str, &str, u16); 9] = [
         ("DELETE /openvidu/api/sessions", APP, EMPTY, 405),
-        ("PATCH /openvidu/api/sessions/s/connection/con_a", APP, "{}", 405),
+        ("PUT /openvidu/api/sessions/s/connection/con_a", APP, "{}", 405),
         ("GET /openvidu/api/nothing", APP, EMPTY, 404),
         ("POST /openvidu/api/sessions", "Content-Type: application/json", "not json", 400),
         ("POST /openvidu/api/sessions", "Content-Type: application/json", "[1]", 400),
