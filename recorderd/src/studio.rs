@@ -93,6 +93,9 @@ fn serve() -> Result<(), String> {
         std::thread::Builder::new().name("socket".to_owned()).spawn(move || read(reader, &messages));
     drop(spawned.map_err(|error| error.to_string())?);
     let loaded = probe::missing().map_err(|error| common::telemetry::chain(&error).to_string());
+    if loaded.is_ok() {
+        probe::warm();
+    }
     link.say(&FromStudio::Ready)?;
     let last = match first(&events) {
         First::Begin(begin) => record(*begin, loaded, &mut link, &sender, &events),
