@@ -115,7 +115,7 @@ fn on_paste(state: &mut State, text: &str) {
 
 fn on_message(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
     match message {
-        Message::Operated { op, state: operated } => return on_operated(state, op, operated),
+        Message::Operated { op, state: operated } => on_operated(state, op, operated),
         Message::Link(link) => {
             let pending = !state.operations.is_empty();
             match &link {

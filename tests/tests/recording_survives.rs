@@ -101,8 +101,12 @@ fn decoded(film: &std::path::Path) -> (usize, Duration) {
         "filesrc location={} ! qtdemux ! h264parse ! avdec_h264 ! appsink name=sink sync=false",
         film.display()
     );
-    let pipeline = gst::parse::launch(&description).expect("a pipeline").downcast::<gst::Pipeline>().unwrap();
-    let sink = pipeline.by_name("sink").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
+    let pipeline = gst::parse::launch(&description)
+        .expect("a pipeline")
+        .downcast::<gst::Pipeline>()
+        .expect("a pipeline");
+    let sink =
+        pipeline.by_name("sink").expect("a sink").downcast::<gstreamer_app::AppSink>().expect("an appsink");
     pipeline.set_state(gst::State::Playing).expect("it plays");
     let (mut pictures, mut last) = (0, Duration::ZERO);
     while let Ok(sample) = sink.pull_sample() {

@@ -2,6 +2,8 @@
 //!
 //! Both ends of a subscription: whatever happens, the console's window is the master's.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "other rows are named by their keys")]
+
 use proptest::prelude::*;
 
 use super::*;

@@ -2,6 +2,8 @@
 //!
 //! Operations as commands: first what it affects, then, with `--yes` or after a question, doing it.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "every other answer is a refusal")]
+
 use std::io::{IsTerminal as _, Write as _};
 
 use common::wire::operator::Verb;

@@ -98,13 +98,14 @@ async fn status(args: &Args) -> Result<(), Exit> {
         head.streams,
         head.recordings,
     );
-    words.push_str(&format!(
+    let numbers = format!(
         " CPU {} percent on average, {} at most. {} out, {} in.\n",
         head.cpu_permille_mean / 10,
         head.cpu_permille_max / 10,
         text::bitrate(head.egress_bps),
         text::bitrate(head.ingress_bps),
-    ));
+    );
+    words += &numbers;
     common::exit::say(&words);
     Ok(())
 }

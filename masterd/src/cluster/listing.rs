@@ -324,6 +324,7 @@ const fn is_noise(what: &Fact) -> bool {
 }
 
 /// An event in words. Contents of signals are not for operators.
+#[expect(clippy::too_many_lines, reason = "one line for each kind of event")]
 fn described(what: &Fact) -> (Severity, &'static str, String) {
     let info = |kind, text| (Severity::Info, kind, text);
     let ended =
@@ -417,5 +418,6 @@ fn permille(share: f64) -> u16 {
 }
 
 fn cut(text: &str) -> String {
-    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned()
+    let end = (0..=text.len().min(TEXT_BYTES_MAX)).rev().find(|at| text.is_char_boundary(*at));
+    text[..end.unwrap_or(0)].to_owned()
 }

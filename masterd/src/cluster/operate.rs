@@ -4,6 +4,11 @@
 //! audit. The change and its audit event are in one batch; the event also tells a console that was cut off how its
 //! operation went.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not named is treated alike, later additions too"
+)]
+
 use std::collections::VecDeque;
 
 use common::id::{ConnectionKey, NodeKey, SessionKey};
@@ -171,11 +176,16 @@ impl Core {
     }
 
     fn node_impact(&self, key: NodeKey, verb: &Verb) -> Result<Impact, (RefusedKind, String)> {
-        let node = self.nodes.get(&key).ok_or((RefusedKind::Missing, Refusal::UnknownNode.to_string()))?;
+        let node =
+            self.nodes.get(&key).ok_or_else(|| (RefusedKind::Missing, Refusal::UnknownNode.to_string()))?;
         let status = node.record.status;
         let mut impact = Impact {
             generation: node.record.boot.0 ^ (status as u64),
-            ..node.sessions.iter().map(|it| self.session_impact(*it)).fold(Impact::default(), add)
+            ..node
+                .sessions
+                .iter()
+                .map(|it| self.session_impact(*it))
+                .fold(Impact::default(), |sum, more| add(sum, &more))
         };
         let others = self.nodes.iter().filter(|(it, node)| {
             **it != key && !node.record.recorder && node.record.status == NodeStatus::Running
@@ -407,7 +417,7 @@ fn done_text(verb: &Verb, affects: &str) -> String {
     if affects.is_empty() { what.to_owned() } else { format!("{what}: {affects}") }
 }
 
-fn add(mut sum: Impact, more: Impact) -> Impact {
+fn add(mut sum: Impact, more: &Impact) -> Impact {
     sum.sessions += more.sessions;
     sum.connections += more.connections;
     sum.streams += more.streams;
