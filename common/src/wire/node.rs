@@ -6,7 +6,7 @@
 //!   down lane `session mod LANES` and are executed in order, each answered there by one [`Done`];
 //! - one unidirectional event stream: [`NodeEvent`]s in sequence, acknowledged by [`EventAck`] on the control stream;
 //! - bidirectional streams that the master opens to a recorder: one file each, asked for by a
-//!   [`FileOpen`], answered by a [`FileHead`](super::recording::FileHead) frame of kind 109 and the bytes;
+//!   [`FileOpen`], answered by a [`FileHead`] frame of kind 109 and the bytes;
 //! - datagrams: [`Heartbeat`], [`Load`] and, while it is watched, [`SessionStats`], newest wins.
 //!
 //! A command carries the master's epoch and an operation id in its envelope. A lower epoch is answered with

@@ -131,7 +131,8 @@ fn what_was_recorded_before_a_kill_can_be_played_and_is_finished_afterwards() {
     let (_, last) = studio.wait(|said| matches!(said, FromStudio::Done { .. } | FromStudio::Failed { .. }));
     let (duration_us, _) = done(&last);
     check_timeline(&eye::pictures(&path), duration_us);
-    assert!(duration_us.cast_signed() / 1_000 >= left_ms - 700, "{left_ms} {duration_us}");
+    // Fragments of so plain a picture are small: what was cut off may reach into two of half a second.
+    assert!(duration_us.cast_signed() / 1_000 >= left_ms - 1_200, "{left_ms} {duration_us}");
     assert!(folder.path().join("film.jpg").exists());
 }
 

@@ -1,6 +1,6 @@
 //! Shell: runs GStreamer to encode, once for each participant.
 //!
-//! What a synthetic participant shows and says: a moving picture with a readable code ([`paint`]) as VP8, a quiet tone of
+//! What a synthetic participant shows and says: a moving picture with a readable code ([`mod@paint`]) as VP8, a quiet tone of
 //! its own pitch and a beep with every flash as Opus. A film is encoded once and then played in a loop without cost.
 
 pub mod paint;
